@@ -1,0 +1,1 @@
+"""Measurements and demonstrations of vecstore; not part of the library."""

@@ -1,0 +1,288 @@
+"""What a database and a collection are, embedded and remote alike.
+
+``vecstore.open`` and ``vecstore.connect`` both give a :class:`Database`. Code written against these
+protocols runs unchanged on either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+from vecstore.config import CollectionConfig, HnswConfig
+from vecstore.types import Hits, Metadata, Metric, Point
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import pyarrow as pa
+
+    from vecstore.filters import Filter
+
+#: Rows in one batch of ``scan`` when the caller does not say.
+SCAN_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStats:
+    """Figures of one collection.
+
+    Attributes
+    ----------
+    rows : int
+        Live rows.
+    delta_rows : int
+        Rows not yet sealed (deleted ones included until they are dropped).
+    deleted_rows : int
+        Rows in sealed segments that are deleted but not yet purged.
+    segments : list of dict
+        Per segment: ``segment`` (uuid), ``rows``, ``deleted``, ``scheme``, ``refine``, ``graph`` (bool) and
+        ``bytes`` (part -> bytes on disk: ``codes``, ``refine``, ``graph``, ``ids``, ``metadata``, ``overhead``).
+    bytes_per_vector : dict of str to float
+        Bytes on disk a sealed row, by part, over all segments.
+    generation : int
+        Number of the current manifest.
+    id_type : {"int64", "string", ""}
+        Type of the ids; empty before the first write.
+    columns : dict of str to str
+        Metadata columns and their types.
+    """
+
+    rows: int
+    delta_rows: int
+    deleted_rows: int
+    segments: list[dict[str, Any]]
+    bytes_per_vector: dict[str, float]
+    generation: int
+    id_type: str
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CompressReport:
+    """What ``compress`` did.
+
+    Attributes
+    ----------
+    rows : int
+        Rows encoded again.
+    bytes_before, bytes_after : int
+        Bytes of codes, shared arrays and refine copies on disk.
+    relative_error : float
+        Sum of squared differences to the rows before, over their sum of squares, on a fixed sample.
+    seconds : float
+        Wall time.
+    """
+
+    rows: int
+    bytes_before: int
+    bytes_after: int
+    relative_error: float
+    seconds: float
+
+
+@runtime_checkable
+class Collection(Protocol):
+    """Rows of (id, vector, metadata), searched by nearness and filtered by metadata."""
+
+    @property
+    def name(self) -> str:
+        """Name of the collection."""
+        ...
+
+    @property
+    def config(self) -> CollectionConfig:
+        """Dimensions, metric, scheme and index settings as they are now."""
+        ...
+
+    def insert(self, ids: Any, vectors: Any, metadata: Metadata | None = None) -> int:
+        """Add rows whose ids must be new; give their number. All or nothing, durable on return.
+
+        Parameters
+        ----------
+        ids : int64[n] or sequence of str
+            Unique within the batch; one type for the whole collection.
+        vectors : array_like
+            float32[n, dim]; float16, float64, integers and lists are converted. Cosine collections store
+            unit vectors.
+        metadata : dict of columns, list of dicts, pyarrow.Table or RecordBatch, optional
+            n values a column. Missing columns are null.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Wrong shapes, types, NaN, duplicate ids. Nothing was written.
+        AlreadyExistsError
+            An id exists. Nothing was written.
+        """
+        ...
+
+    def upsert(self, ids: Any, vectors: Any, metadata: Metadata | None = None) -> int:
+        """Add rows, replacing those (vector and metadata) whose ids exist; give their number."""
+        ...
+
+    def get(self, ids: Any, *, columns: Sequence[str] | None = None, vectors: bool = True) -> list[Point | None]:
+        """Give the points of ``ids`` in order, None for ids that do not exist.
+
+        ``columns`` are the metadata columns to read: None for all, an empty list for none.
+        """
+        ...
+
+    def delete(self, *, ids: Any = None, where: str | Filter | None = None) -> int:
+        """Delete by ids or by filter (exactly one of them); give the number of rows that existed."""
+        ...
+
+    def count(self, where: str | Filter | None = None) -> int:
+        """Give the number of rows, or of those that match."""
+        ...
+
+    def scan(
+        self,
+        *,
+        where: str | Filter | None = None,
+        batch_size: int = SCAN_BATCH,
+        columns: Sequence[str] | None = None,
+        vectors: bool = True,
+    ) -> Iterator[pa.RecordBatch]:
+        """Go through all rows in order of writing, as of the moment of the call.
+
+        Batches have the columns ``id``, ``vector`` (fixed-size list of float32; absent with
+        ``vectors=False``) and the metadata.
+        """
+        ...
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        where: str | Filter | None = None,
+        ef: int | None = None,
+        exact: bool = False,
+        columns: Sequence[str] | None = None,
+    ) -> Hits:
+        """Give the k nearest rows of each query.
+
+        Parameters
+        ----------
+        queries : array_like
+            float32[q, dim], or one vector [dim].
+        k : int
+            Hits a query; fewer come back only when fewer rows match.
+        where : str or Filter, optional
+            Only rows that match, e.g. ``"lang = 'de' AND year >= 2015"``.
+        ef : int, optional
+            Candidates kept by the graph search; more is slower and finds more. Default: the index's.
+        exact : bool
+            Compare with every row, on the finest copy stored.
+        columns : sequence of str, optional
+            Metadata columns to return: None for all, an empty list for none.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Wrong dim, NaN, k < 1, unknown column.
+        FilterError
+            The filter cannot be parsed or does not fit the columns.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Make all writes durable and seal the delta into a segment; return when done."""
+        ...
+
+    def optimize(self) -> None:
+        """Merge all segments into one with a fresh graph, dropping deleted rows; return when done."""
+        ...
+
+    def compress(self, scheme: str | dict[str, Any], *, refine: str | dict[str, Any] | None = None) -> CompressReport:
+        """Encode all rows again with another scheme, switching at once when all are ready.
+
+        ``refine`` names the scheme of the finer second copy used to re-rank; None for none.
+        """
+        ...
+
+    def stats(self) -> CollectionStats:
+        """Give rows, bytes by part and segments."""
+        ...
+
+
+@runtime_checkable
+class Database(Protocol):
+    """A set of collections."""
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        dim: int,
+        metric: Metric | str = Metric.COSINE,
+        scheme: str | dict[str, Any] = "full",
+        refine: str | dict[str, Any] | None = None,
+        index: HnswConfig | None = ...,
+        exist_ok: bool = False,
+    ) -> Collection:
+        """Create a collection.
+
+        Parameters
+        ----------
+        name : str
+            1 to 128 letters, digits, ``_``, ``-`` or ``.``, not starting with ``.``.
+        dim : int
+            Dimensions of every vector.
+        metric : {"cosine", "l2", "ip"}
+            See :class:`vecstore.types.Metric`.
+        scheme, refine : str or dict
+            Scheme of sealed segments, and of their finer second copy: a name (``"int8"``) or a JSON config.
+        index : HnswConfig or None
+            Graph settings; None for exact search only.
+        exist_ok : bool
+            Give the existing collection if it has the same dim and metric.
+
+        Raises
+        ------
+        AlreadyExistsError
+            The name is taken.
+        InvalidArgumentError
+            A setting is wrong; nothing was created.
+        """
+        ...
+
+    def collection(self, name: str) -> Collection:
+        """Give an existing collection.
+
+        Raises
+        ------
+        NotFoundError
+            There is none of that name.
+        """
+        ...
+
+    def list_collections(self) -> list[str]:
+        """Give the names, sorted."""
+        ...
+
+    def drop_collection(self, name: str) -> None:
+        """Delete a collection with all its rows.
+
+        Raises
+        ------
+        NotFoundError
+            There is none of that name.
+        """
+        ...
+
+    def verify(self) -> list[str]:
+        """Check every checksum; give one line per problem, an empty list when all is well."""
+        ...
+
+    def close(self) -> None:
+        """Stop background work and let go of everything; closing twice is fine."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,133 @@
+"""Making segments: rows gathered from sources, encoded, given a graph, and written as a folder."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from vecstore import schemes
+from vecstore.config import CollectionConfig, HnswConfig
+from vecstore.index import hnsw
+from vecstore.metadata import conform
+from vecstore.schemes.base import CompressedTable
+from vecstore.segment import stored_table
+from vecstore.storage.records import SegmentEntry
+from vecstore.storage.segment_files import SegmentContent, write_segment
+from vecstore.types import F32, U64, IdArray
+from vecstore.view import SourceView
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows on their way into a segment, ascending by sequence number."""
+
+    sequences: U64
+    ids: IdArray
+    vectors: F32
+    metadata: pa.Table
+
+    def __len__(self) -> int:
+        """Give the number of rows."""
+        return len(self.ids)
+
+
+def gather(views: Sequence[SourceView], columns: dict[str, str], dim: int) -> Rows:
+    """Collect the live rows of ``views``, from the finest copy of each."""
+    parts = [(view.source, view.live.rows) for view in views if view.live.count]
+    if not parts:
+        return Rows(
+            np.empty(0, np.uint64),
+            np.empty(0, np.int64),
+            np.empty((0, dim), np.float32),
+            conform(pa.table({}), columns, 0),
+        )
+    tables = [source.metadata(rows, columns) for source, rows in parts]
+    return Rows(
+        np.concatenate([source.sequences(rows) for source, rows in parts]),
+        np.concatenate([source.ids(rows) for source, rows in parts]),
+        np.concatenate([source.lookup(rows) for source, rows in parts]),
+        pa.concat_tables(tables) if columns else pa.table({}),
+    )
+
+
+def purged(views: Sequence[SourceView]) -> U64:
+    """Give the sequence numbers of the deleted rows that :func:`gather` leaves out."""
+    parts = [view.dead for view in views]
+    return np.concatenate(parts) if parts else np.empty(0, np.uint64)
+
+
+def build_segment(
+    folder: Path,
+    settings: CollectionConfig,
+    rows: Rows,
+    *,
+    with_graph: bool,
+    graph: hnsw.Graph | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> SegmentEntry:
+    """Encode ``rows`` and write them as a new segment under ``folder``; it is not in any manifest yet.
+
+    Parameters
+    ----------
+    folder : Path
+        ``segments/`` of the store.
+    settings : CollectionConfig
+        Scheme, refine and index of the segment.
+    rows : Rows
+        At least one.
+    with_graph : bool
+        Whether to build a graph (if the settings have one and there are enough rows).
+    graph : Graph, optional
+        A graph over exactly these rows, to be kept instead of building one.
+    should_stop : callable
+        Asked now and then while the graph is built.
+
+    Raises
+    ------
+    StoreClosed
+        ``should_stop`` said so; nothing is left of the segment.
+    StorageFull
+        The disk is full; nothing is left of the segment.
+    """
+    codes = _fitted(settings.scheme, rows.vectors)
+    refine = _fitted(settings.refine, rows.vectors) if settings.refine else None
+    index = settings.index
+    if graph is None and with_graph and index is not None and len(rows) >= index.min_rows:
+        graph = hnsw.build(rows.vectors, settings.metric, index, should_stop=should_stop)
+    name = str(uuid.uuid4())
+    digest = write_segment(
+        folder / name,
+        SegmentContent(
+            name=name,
+            dim=settings.dim,
+            metric=settings.metric,
+            sequences=rows.sequences,
+            ids=rows.ids,
+            metadata=rows.metadata,
+            codes=stored_table(codes),
+            refine=stored_table(refine) if refine else None,
+            graph=graph.arrays() if graph else None,
+            graph_config=index.to_dict() if graph and index else None,
+        ),
+    )
+    return SegmentEntry(
+        segment=name, rows=len(rows), first=int(rows.sequences[0]), last=int(rows.sequences[-1]), digest=digest
+    )
+
+
+def graph_is_current(description_graph: dict[str, object] | None, index: HnswConfig | None) -> bool:
+    """Tell whether a stored graph was built with these settings (search-time ones aside)."""
+    if description_graph is None or index is None:
+        return False
+    stored = HnswConfig.from_dict(description_graph)
+    return msgspec.structs.replace(stored, ef=index.ef, min_rows=index.min_rows) == index
+
+
+def _fitted(config: dict[str, object] | None, vectors: F32) -> CompressedTable:
+    return schemes.from_config(config or {}).fit(vectors)

@@ -1,0 +1,417 @@
+"""The embedded collection: edge checks, then storage, then search, then hits."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from vecstore import schemes
+from vecstore.api import SCAN_BATCH, CollectionStats, CompressReport
+from vecstore.background import Background
+from vecstore.commits import Commits
+from vecstore.config import CollectionConfig, StoreConfig
+from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError
+from vecstore.filters import Filter, as_filter, check
+from vecstore.maintenance import Maintenance
+from vecstore.metadata import as_metadata, conform, schema_of
+from vecstore.search import Found, search_view
+from vecstore.segment import Segment
+from vecstore.storage import delta
+from vecstore.storage.catalog import CollectionStore
+from vecstore.storage.environment import Environment
+from vecstore.types import (
+    F32,
+    Hits,
+    IdArray,
+    Metadata,
+    Metric,
+    Point,
+    as_ids,
+    as_matrix,
+    as_queries,
+    refuse_duplicates,
+    unit_rows,
+)
+from vecstore.view import SourceView, View, Views
+
+#: Largest batch of one insert or upsert, in bytes of float32 vectors: it becomes one value of the catalog.
+MAX_BATCH_BYTES = 1 << 30
+#: Largest k of a search.
+MAX_K = 10_000
+#: Queries below which a call is not split over threads.
+_QUERIES_PER_THREAD = 4
+
+
+class EmbeddedCollection:
+    """A collection in this process; see :class:`vecstore.api.Collection` for what its methods promise."""
+
+    def __init__(
+        self,
+        name: str,
+        uid: int,
+        *,
+        environment: Environment,
+        commits: Commits,
+        folder: Path,
+        settings: StoreConfig,
+        pool: ThreadPoolExecutor | None,
+        background: Background | None,
+        readonly: bool,
+    ) -> None:
+        self._name = name
+        self._store = CollectionStore(name, uid)
+        self._views = Views(environment, self._store, folder)
+        self._commits = commits
+        self._environment = environment
+        self._settings = settings
+        self._pool = pool
+        self._background = background
+        self._readonly = readonly
+        self.maintenance = Maintenance(self._store, self._views, commits, folder)
+        self._unsealed = 0
+        self._unsealed_lock = threading.Lock()
+        if background is not None and self._delta_rows() >= settings.seal_rows:
+            background.seal(self.maintenance)
+
+    # -- about ------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of the collection."""
+        return self._name
+
+    @property
+    def uid(self) -> int:
+        """The catalog's number of the collection."""
+        return self._store.uid
+
+    @property
+    def config(self) -> CollectionConfig:
+        """Dimensions, metric, scheme and index settings as they are now."""
+        with self._environment.read() as transaction:
+            return self._store.record(transaction).settings
+
+    def stats(self) -> CollectionStats:
+        """Give rows, bytes by part and segments."""
+        view = self._views.current()
+        segments = [_segment_stats(source) for source in view.segments]
+        total: Counter[str] = Counter()
+        for segment in segments:
+            total.update(segment["bytes"])
+        rows = sum(segment["rows"] for segment in segments)
+        return CollectionStats(
+            rows=view.head.rows,
+            delta_rows=len(view.delta.source),
+            deleted_rows=sum(segment["deleted"] for segment in segments),
+            segments=segments,
+            bytes_per_vector={part: count / rows for part, count in total.items()} if rows else {},
+            generation=view.head.generation,
+            id_type=view.record.id_type,
+            columns=dict(view.record.columns),
+        )
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    def insert(self, ids: Any, vectors: Any, metadata: Metadata | None = None) -> int:
+        """Add rows whose ids must be new; give their number."""
+        return self._write(ids, vectors, metadata, replace=False)
+
+    def upsert(self, ids: Any, vectors: Any, metadata: Metadata | None = None) -> int:
+        """Add rows, replacing those whose ids exist; give their number."""
+        return self._write(ids, vectors, metadata, replace=True)
+
+    def insert_many(
+        self,
+        batches: Iterable[tuple[Any, Any, Metadata | None]],
+        *,
+        upsert: bool = True,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Write many batches of (ids, vectors, metadata), each whole or not at all; give the rows written.
+
+        ``on_progress`` is called with the rows written so far, after each durable batch.
+        """
+        written = 0
+        for ids, vectors, metadata in batches:
+            written += self._write(ids, vectors, metadata, replace=upsert)
+            if on_progress is not None:
+                on_progress(written)
+        return written
+
+    def _write(self, ids: Any, vectors: Any, metadata: Metadata | None, *, replace: bool) -> int:
+        self._refuse_readonly()
+        config = self.config
+        keys = as_ids(ids)
+        refuse_duplicates(keys)
+        matrix = as_matrix(vectors, dim=config.dim)
+        if len(matrix) != len(keys):
+            raise InvalidArgumentError(f"vectors: {len(matrix)} rows for {len(keys)} ids", field="vectors")
+        table = as_metadata(metadata, len(keys))
+        if len(keys) == 0:
+            return 0
+        if matrix.nbytes > MAX_BATCH_BYTES:
+            raise LimitError(
+                f"vectors: {matrix.nbytes} bytes in one batch, the limit is {MAX_BATCH_BYTES}; split the batch",
+                field="vectors",
+            )
+        if config.metric is Metric.COSINE:
+            matrix = unit_rows(matrix)
+        _check_storable(config, matrix)
+        batch = delta.Batch(keys, matrix, table)
+        written: int = self._commits.run(self._store.write(batch, delta.pack(batch), replace=replace))
+        self._count_unsealed(written)
+        return written
+
+    def delete(self, *, ids: Any = None, where: str | Filter | None = None) -> int:
+        """Delete by ids or by filter (exactly one of them); give the number of rows that existed."""
+        self._refuse_readonly()
+        if (ids is None) == (where is None):
+            raise InvalidArgumentError("delete: pass exactly one of ids and where", field="ids")
+        if ids is not None:
+            keys = as_ids(ids)
+            return int(self._commits.run(self._store.delete(keys))) if len(keys) else 0
+        view = self._views.current()
+        condition = _checked(where, view)
+        deleted = 0
+        for source in view.sources:
+            rows = source.rows(condition).rows
+            if len(rows):
+                # Rows replaced since the view was taken keep their new version: it was never matched.
+                operation = self._store.delete(source.source.ids(rows), source.source.sequences(rows))
+                deleted += int(self._commits.run(operation))
+        return deleted
+
+    def flush(self) -> None:
+        """Make all writes durable and seal the delta into a segment."""
+        self._refuse_readonly()
+        self._environment.sync()
+        self.maintenance.seal()
+        if self._background is not None:
+            self._background.merge(self.maintenance)
+
+    def optimize(self) -> None:
+        """Merge all segments into one with a fresh graph, dropping deleted rows."""
+        self._refuse_readonly()
+        self.maintenance.optimize()
+
+    def compress(self, scheme: str | dict[str, Any], *, refine: str | dict[str, Any] | None = None) -> CompressReport:
+        """Encode all rows again with another scheme, switching at once when all are ready."""
+        self._refuse_readonly()
+        changed = {"scheme": scheme_config(scheme), "refine": None if refine is None else scheme_config(refine)}
+        return self.maintenance.compress(msgspec.structs.replace(self.config, **changed))
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def get(self, ids: Any, *, columns: Sequence[str] | None = None, vectors: bool = True) -> list[Point | None]:
+        """Give the points of ``ids`` in order, None for ids that do not exist."""
+        keys = as_ids(ids)
+        with self._views.snapshot() as (transaction, view):
+            sequences = self._store.sequences(transaction, keys)
+        kept = _columns(view, columns)
+        points: list[Point | None] = [None] * len(keys)
+        positions = np.array(list(sequences), np.int64)
+        numbers = np.array(list(sequences.values()), np.uint64)
+        for source in view.sources:
+            rows = source.source
+            inside = (numbers >= rows.first) & (numbers <= rows.last)
+            if not inside.any():
+                continue
+            found = rows.positions(numbers[inside])
+            table = rows.metadata(found, kept).to_pylist() if kept else [{}] * len(found)
+            matrix = rows.lookup(found) if vectors else None
+            for i, position in enumerate(positions[inside].tolist()):
+                points[position] = Point(
+                    keys[position : position + 1].tolist()[0], None if matrix is None else matrix[i], table[i]
+                )
+        return points
+
+    def count(self, where: str | Filter | None = None) -> int:
+        """Give the number of rows, or of those that match."""
+        if where is None:
+            with self._environment.read() as transaction:
+                return self._store.head(transaction).rows
+        view = self._views.current()
+        condition = _checked(where, view)
+        return sum(source.rows(condition).count for source in view.sources)
+
+    def scan(
+        self,
+        *,
+        where: str | Filter | None = None,
+        batch_size: int = SCAN_BATCH,
+        columns: Sequence[str] | None = None,
+        vectors: bool = True,
+    ) -> Iterator[pa.RecordBatch]:
+        """Go through all rows in order of writing, as of the moment of the call."""
+        if batch_size < 1:
+            raise InvalidArgumentError(f"batch_size: expected 1 or more, got {batch_size}", field="batch_size")
+        view = self._views.current()
+        condition, kept = _checked(where, view), _columns(view, columns)
+        return _scan(view, condition, kept, batch_size=batch_size, vectors=vectors)
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        where: str | Filter | None = None,
+        ef: int | None = None,
+        exact: bool = False,
+        columns: Sequence[str] | None = None,
+    ) -> Hits:
+        """Give the k nearest rows of each query."""
+        for name, value, limit in (("k", k, MAX_K), ("ef", 1 if ef is None else ef, 100_000)):
+            if not 1 <= value <= limit:
+                raise InvalidArgumentError(f"{name}: expected 1 to {limit}, got {value}", field=name)
+        view = self._views.current()
+        matrix = as_queries(queries, dim=view.settings.dim)
+        if view.settings.metric is Metric.COSINE:
+            matrix = unit_rows(matrix, name="queries")
+        condition, kept = _checked(where, view), _columns(view, columns)
+
+        def search_part(part: F32) -> Found:
+            return search_view(view, part, k, where=condition, ef=ef, exact=exact)
+
+        found = self._split(search_part, matrix)
+        return _hits(view, found, kept)
+
+    def _split(self, search_part: Callable[[F32], Found], queries: F32) -> Found:
+        """Run a search over the queries, in as many threads as pay; queries do not influence each other."""
+        threads = min(self._settings.threads, len(queries) // _QUERIES_PER_THREAD)
+        if self._pool is None or threads < 2:
+            return search_part(queries)
+        parts = list(self._pool.map(search_part, np.array_split(queries, threads)))
+        return Found(*(np.concatenate([getattr(p, name) for p in parts]) for name in Found.__dataclass_fields__))  # type: ignore[arg-type]
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    def _refuse_readonly(self) -> None:
+        if self._readonly:
+            raise ReadOnlyError("the store was opened with mode='r'; open it with mode='w' to write")
+
+    def _delta_rows(self) -> int:
+        with self._environment.read() as transaction:
+            return self._store.head(transaction).next_sequence - self._store.manifest(transaction).sealed
+
+    def _count_unsealed(self, rows: int) -> None:
+        """Ask for a seal once enough rows were written since the last time."""
+        with self._unsealed_lock:
+            self._unsealed += rows
+            if self._background is None or self._unsealed < self._settings.seal_rows:
+                return
+            self._unsealed = 0
+        self._background.seal(self.maintenance)
+
+
+def scheme_config(scheme: str | dict[str, Any]) -> dict[str, Any]:
+    """Give the JSON config of a scheme from its name or config.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Unknown scheme, or a setting that does not fit it.
+    """
+    chosen = schemes.from_config(scheme)
+    if not chosen.capabilities.posthoc:
+        raise InvalidArgumentError(
+            f"scheme {chosen.name!r} is learned in training and cannot encode a collection; "
+            f"use one of {', '.join(name for name in schemes.names() if schemes.get(name).capabilities.posthoc)}",
+            field="scheme",
+        )
+    return chosen.to_dict()
+
+
+@lru_cache(maxsize=256)
+def _parsed(where: str) -> Filter | None:
+    return as_filter(where)
+
+
+def _checked(where: str | Filter | None, view: View) -> Filter | None:
+    """Parse a filter and check it against the columns."""
+    condition = _parsed(where) if isinstance(where, str) else as_filter(where)
+    if condition is not None:
+        check(condition, schema_of(view.record.columns))
+    return condition
+
+
+def _columns(view: View, columns: Sequence[str] | None) -> dict[str, str]:
+    """Give the asked metadata columns and their types."""
+    known = view.record.columns
+    if columns is None:
+        return dict(known)
+    if isinstance(columns, str):
+        raise InvalidArgumentError(f"columns: expected a list of names, got the string {columns!r}", field="columns")
+    for name in columns:
+        if name not in known:
+            raise InvalidArgumentError(
+                f"columns: there is no column {name!r}; there are: {', '.join(known) or 'none'}", field="columns"
+            )
+    return {name: known[name] for name in columns}
+
+
+def _check_storable(config: CollectionConfig, matrix: F32) -> None:
+    """Refuse values that the schemes cannot hold now, not when the delta is sealed in the background."""
+    for part in (config.scheme, config.refine):
+        if part is not None:
+            schemes.from_config(part).check(matrix)
+
+
+def _segment_stats(view: SourceView) -> dict[str, Any]:
+    segment = view.source
+    if not isinstance(segment, Segment):
+        raise TypeError("only sealed segments have figures")
+    description = segment.description
+    return {
+        "segment": segment.name,
+        "rows": description.rows,
+        "deleted": description.rows - view.live.count,
+        "scheme": description.scheme["scheme"],
+        "refine": description.refine["scheme"] if description.refine else None,
+        "graph": description.graph is not None,
+        "bytes": dict(description.bytes),
+    }
+
+
+def _scan(
+    view: View, where: Filter | None, columns: dict[str, str], *, batch_size: int, vectors: bool
+) -> Iterator[pa.RecordBatch]:
+    for source in view.sources:
+        rows = source.rows(where).rows
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
+            data = {"id": delta.ids_to_arrow(source.source.ids(part))}
+            if vectors:
+                data["vector"] = delta.vectors_to_arrow(source.source.lookup(part))
+            metadata = source.source.metadata(part, columns).combine_chunks() if columns else pa.table({})
+            data.update({name: metadata.column(name).combine_chunks() for name in columns})
+            yield pa.RecordBatch.from_pydict(data)
+
+
+def _hits(view: View, found: Found, columns: dict[str, str]) -> Hits:
+    """Turn found rows into ids and metadata, fetched for the winners only."""
+    shape = found.rows.shape
+    ids: IdArray = np.full(shape, "", object) if view.record.id_type == "string" else np.full(shape, -1, np.int64)
+    tables, places = [], []
+    for number, source in enumerate(view.sources):
+        inside = found.sources == number
+        if not inside.any():
+            continue
+        rows = found.rows[inside]
+        ids[inside] = source.source.ids(rows)
+        if columns:
+            tables.append(source.source.metadata(rows, columns))
+            places.append(np.flatnonzero(inside.ravel()))
+    metadata = None
+    if columns:
+        order = np.argsort(np.concatenate(places)) if places else np.empty(0, np.int64)
+        metadata = pa.concat_tables(tables).take(pa.array(order)) if tables else conform(pa.table({}), columns, 0)
+    return Hits(ids, found.distances, found.counts, metadata)

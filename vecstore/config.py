@@ -1,0 +1,179 @@
+"""Settings of stores, collections and indexes: frozen, validated, JSON on disk."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self, get_type_hints
+
+import msgspec
+
+from vecstore.errors import InvalidArgumentError
+from vecstore.types import MAX_DIM, Metric
+
+__all__ = ["CollectionConfig", "Config", "HnswConfig", "StoreConfig", "decode_json", "encode_json"]
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all settings: checks its fields on construction and on reading, and round-trips through JSON."""
+
+    def __post_init__(self) -> None:
+        """Check every field against its annotation.
+
+        ``msgspec`` validates only what it decodes, so a constructor call would slip through.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Names the setting, what was expected and what was given.
+        """
+        hints = get_type_hints(type(self), include_extras=True)
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            try:
+                converted = msgspec.convert(value, hints[name])
+            except msgspec.ValidationError as error:
+                raise InvalidArgumentError(
+                    f"{type(self).__name__}.{name}: {error} (got {value!r})", field=name
+                ) from None
+            if converted is not value:
+                msgspec.structs.force_setattr(self, name, converted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the settings as plain JSON types."""
+        data: dict[str, Any] = msgspec.to_builtins(self)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Build from plain JSON types.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Unknown setting, missing setting or wrong value, with its place.
+        """
+        try:
+            return msgspec.convert(data, cls)
+        except msgspec.ValidationError as error:
+            raise InvalidArgumentError(f"{cls.__name__}: {error}") from None
+
+
+def _between(config: Config, name: str, low: int, high: int) -> None:
+    value = getattr(config, name)
+    if not low <= value <= high:
+        raise InvalidArgumentError(f"{type(config).__name__}.{name}: expected {low} to {high}, got {value}", field=name)
+
+
+class HnswConfig(Config, frozen=True, kw_only=True):
+    """Settings of the graph index (names as in the HNSW paper, Malkov & Yashunin 2018).
+
+    Attributes
+    ----------
+    M : int
+        Links a row on the upper levels; level 0 has 2 M.
+    ef_construction : int
+        Candidates kept while building.
+    ef : int
+        Candidates kept while searching, when a search does not say.
+    min_rows : int
+        Segments with fewer rows get no graph: an exact scan is faster there.
+    seed : int
+        Seed of the level draw.
+    """
+
+    M: int = msgspec.field(default=16)
+    ef_construction: int = 200
+    ef: int = 64
+    min_rows: int = 8_192
+    seed: int = 100
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        super().__post_init__()
+        _between(self, "M", 2, 128)
+        _between(self, "ef_construction", self.M, 10_000)
+        _between(self, "ef", 1, 100_000)
+        _between(self, "min_rows", 2, 2**31)
+        _between(self, "seed", 0, 2**31 - 1)
+
+
+class CollectionConfig(Config, frozen=True, kw_only=True):
+    """What defines a collection.
+
+    Attributes
+    ----------
+    dim : int
+        Dimensions of every vector.
+    metric : Metric
+        ``l2`` (squared Euclidean), ``ip`` or ``cosine`` (vectors are stored at unit length).
+    scheme : dict
+        JSON form of the scheme of sealed segments, e.g. ``{"scheme": "int8", "version": 1}``.
+    refine : dict or None
+        JSON form of the scheme of the finer second copy used to re-rank; None for none.
+    index : HnswConfig or None
+        Graph settings; None for exact search only.
+    version : int
+        Version of this record.
+    """
+
+    dim: int
+    metric: Metric = Metric.COSINE
+    scheme: dict[str, Any]
+    refine: dict[str, Any] | None = None
+    index: HnswConfig | None = HnswConfig()
+    version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        super().__post_init__()
+        _between(self, "dim", 1, MAX_DIM)
+
+
+class StoreConfig(Config, frozen=True, kw_only=True):
+    """How a process works with a store; nothing here changes what is stored.
+
+    Attributes
+    ----------
+    durability : {"commit", "relaxed"}
+        ``commit``: a write that returned survives power loss. ``relaxed``: it survives the death of the
+        process; the last commits before a power loss may be missing, whole.
+    threads : int
+        Threads that one search call may use; 0 means one per CPU.
+    seal_rows : int
+        Rows in the delta that start a background seal.
+    background : bool
+        Whether to seal and merge in the background at all (``flush`` and ``optimize`` always work).
+    map_gib : int
+        Address space first reserved for the catalog, in GiB; it grows by itself.
+    """
+
+    durability: Literal["commit", "relaxed"] = "commit"
+    threads: int = 0
+    seal_rows: int = 16_384
+    background: bool = True
+    map_gib: int = 64
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        super().__post_init__()
+        _between(self, "threads", 0, 1024)
+        _between(self, "seal_rows", 1, 2**31)
+        _between(self, "map_gib", 1, 2**17)
+
+
+def encode_json(value: Any) -> bytes:
+    """Encode plain types or a :class:`Config` as compact JSON with sorted keys (the same bytes every time)."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+def decode_json(data: bytes) -> Any:
+    """Decode JSON into plain types.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The bytes are not JSON.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise InvalidArgumentError(f"not valid JSON: {error}") from None

@@ -1,0 +1,169 @@
+"""The embedded database: a store folder opened in this process."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from vecstore import verification
+from vecstore.background import Background
+from vecstore.collection import EmbeddedCollection, scheme_config
+from vecstore.commits import Commits
+from vecstore.config import CollectionConfig, HnswConfig, StoreConfig
+from vecstore.errors import AlreadyExistsError, InvalidArgumentError, ReadOnlyError
+from vecstore.storage import catalog
+from vecstore.storage.store import Store
+from vecstore.types import Metric
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
+
+
+class EmbeddedDatabase:
+    """A store opened in this process; see :class:`vecstore.api.Database` for what its methods promise.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        Folder of the store; created by ``mode="w"`` where there is none.
+    mode : {"w", "r"}
+        ``"w"``: read and write, one process at a time. ``"r"``: read only, any number of processes.
+    settings : StoreConfig, optional
+        Durability, threads and background work.
+
+    Raises
+    ------
+    StoreLocked
+        Another process writes.
+    NotFoundError, FormatError
+        There is no store to read, or it cannot be read.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], mode: Literal["w", "r"] = "w", settings: StoreConfig | None = None
+    ) -> None:
+        if mode not in ("w", "r"):
+            raise InvalidArgumentError(f"mode: expected 'w' or 'r', got {mode!r}", field="mode")
+        settings = settings or StoreConfig()
+        threads = settings.threads or os.cpu_count() or 1
+        self._settings = StoreConfig.from_dict(settings.to_dict() | {"threads": threads})
+        self._readonly = mode == "r"
+        self._store = Store(Path(path).absolute(), readonly=self._readonly, settings=self._settings)
+        self._commits = Commits(self._store.environment)
+        self._pool = ThreadPoolExecutor(threads, "vecstore-search") if threads > 1 else None
+        self._background = Background() if settings.background and not self._readonly else None
+        self._collections: dict[str, EmbeddedCollection] = {}
+        self._lock = threading.Lock()
+        self._close = weakref.finalize(self, _shut_down, self._background, self._pool, self._store)
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store."""
+        return self._store.path
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        dim: int,
+        metric: Metric | str = Metric.COSINE,
+        scheme: str | dict[str, Any] = "full",
+        refine: str | dict[str, Any] | None = None,
+        index: HnswConfig | None = HnswConfig(),  # noqa: B008 - frozen
+        exist_ok: bool = False,
+    ) -> EmbeddedCollection:
+        """Create a collection."""
+        if self._readonly:
+            raise ReadOnlyError("the store was opened with mode='r'; open it with mode='w' to create collections")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise InvalidArgumentError(
+                f"name: {name!r} cannot be used: 1 to 128 letters, digits, '_', '-' or '.', not starting with '.'",
+                field="name",
+            )
+        config = CollectionConfig(
+            dim=dim,
+            metric=metric,  # type: ignore[arg-type]  # checked and converted by the config
+            scheme=scheme_config(scheme),
+            refine=None if refine is None else scheme_config(refine),
+            index=index,
+        )
+        try:
+            self._commits.run(lambda transaction: catalog.create_collection(transaction, name, config))
+        except AlreadyExistsError:
+            existing = self.collection(name)
+            known = existing.config
+            if exist_ok and (known.dim, known.metric) == (config.dim, config.metric):
+                return existing
+            raise
+        return self.collection(name)
+
+    def collection(self, name: str) -> EmbeddedCollection:
+        """Give an existing collection."""
+        with self._store.environment.read() as transaction:
+            uid = catalog.read_record(transaction, name).uid
+        with self._lock:
+            known = self._collections.get(name)
+            if known is None or known.uid != uid:
+                known = EmbeddedCollection(
+                    name,
+                    uid,
+                    environment=self._store.environment,
+                    commits=self._commits,
+                    folder=self._store.segments,
+                    settings=self._settings,
+                    pool=self._pool,
+                    background=self._background,
+                    readonly=self._readonly,
+                )
+                self._collections[name] = known
+            return known
+
+    def list_collections(self) -> list[str]:
+        """Give the names, sorted."""
+        with self._store.environment.read() as transaction:
+            return catalog.list_names(transaction)
+
+    def drop_collection(self, name: str) -> None:
+        """Delete a collection with all its rows."""
+        if self._readonly:
+            raise ReadOnlyError("the store was opened with mode='r'; open it with mode='w' to drop collections")
+        dropped: set[str] = self._commits.run(lambda transaction: catalog.drop_collection(transaction, name))
+        with self._lock:
+            known = self._collections.pop(name, None)
+        if known is not None:
+            known.maintenance.stop()
+        for segment in dropped:
+            shutil.rmtree(self._store.segments / segment, ignore_errors=True)
+
+    def verify(self) -> list[str]:
+        """Check every checksum; give one line per problem, an empty list when all is well."""
+        return verification.verify(self._store.environment, self._store.segments)
+
+    def close(self) -> None:
+        """Stop background work and let go of everything; closing twice is fine."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _shut_down(background: Background | None, pool: ThreadPoolExecutor | None, store: Store) -> None:
+    """Close in order: work that writes, then searches, then the files under them."""
+    if background is not None:
+        background.close()
+    if pool is not None:
+        pool.shutdown()
+    store.close()

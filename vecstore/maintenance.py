@@ -1,0 +1,279 @@
+"""Sealing, merging and re-encoding: everything that changes which segments a collection has.
+
+Each job works on a view, writes new segment folders that nobody refers to yet, and then swaps the manifest
+in one transaction. Writes and searches go on meanwhile; a crash leaves the old manifest and some orphaned
+folders, which the next writer sweeps.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vecstore.api import CompressReport
+from vecstore.building import build_segment, gather, graph_is_current, purged
+from vecstore.commits import Commits
+from vecstore.config import CollectionConfig
+from vecstore.errors import InternalError
+from vecstore.segment import Segment
+from vecstore.storage.catalog import CollectionStore, Publication
+from vecstore.storage.records import Manifest, SegmentEntry
+from vecstore.types import F32, U64
+from vecstore.view import SourceView, View, Views
+
+_log = logging.getLogger(__name__)
+
+#: A segment is merged with newer ones once these hold together at least this share of its rows.
+MERGE_SHARE = 0.5
+#: A segment is written again once this share of its rows is deleted.
+DEAD_SHARE = 0.3
+#: Largest segment that a merge makes, in bytes of float32 vectors (they are in memory while it runs).
+MAX_MERGE_BYTES = 4 << 30
+#: Rows sampled for the error in a compression report.
+_ERROR_SAMPLE = 1_000
+
+
+class Maintenance:
+    """Changes the segments of one collection.
+
+    Parameters
+    ----------
+    store : CollectionStore
+        The collection's part of the catalog.
+    views : Views
+        Where its views come from.
+    commits : Commits
+        Runs the swaps.
+    folder : Path
+        ``segments/`` of the store.
+    """
+
+    def __init__(self, store: CollectionStore, views: Views, commits: Commits, folder: Path) -> None:
+        self._store = store
+        self._views = views
+        self._commits = commits
+        self._folder = folder
+        # Seals append a segment, merges replace some: one of each may run at a time.
+        self._sealing = threading.Lock()
+        self._merging = threading.Lock()
+        self._stop = threading.Event()
+
+    @property
+    def name(self) -> str:
+        """Name of the collection."""
+        return self._store.name
+
+    def stop(self) -> None:
+        """Ask running merges to give up soon; what they have written so far is thrown away."""
+        self._stop.set()
+
+    def seal(self) -> bool:
+        """Move the delta into a new segment; tell whether there was anything to move."""
+        with self._sealing:
+            view = self._views.current()
+            entries, sealed, dropped = self._seal_delta(view, view.settings)
+            if sealed == view.manifest.sealed:
+                return False
+            self._publish(set(), entries, dropped, sealed=sealed)
+            return True
+
+    def _seal_delta(self, view: View, settings: CollectionConfig) -> tuple[list[SegmentEntry], int, U64]:
+        """Write the live rows of the delta as a segment; give it, the new seal mark and what was left out.
+
+        No graph is built here, so that the delta stays small under load; a merge adds it.
+        """
+        rows = gather([view.delta], view.record.columns, settings.dim)
+        sealed = view.delta.source.last + 1
+        entries = [build_segment(self._folder, settings, rows, with_graph=False)] if len(rows) else []
+        return entries, sealed, purged([view.delta])
+
+    def merge_due(self) -> bool:
+        """Tell whether a merge would pay."""
+        return bool(_due(self._views.current()))
+
+    def merge(self) -> bool:
+        """Do the most useful merge, if one pays; tell whether there was one."""
+        with self._merging:
+            view = self._views.current()
+            due = _due(view)
+            if due:
+                self._rewrite(view, due, view.settings)
+            return bool(due)
+
+    def optimize(self) -> None:
+        """Seal, then merge everything into as few segments as their size allows, each with a fresh graph."""
+        self.seal()
+        with self._merging:
+            view = self._views.current()
+            for group in _groups(view):
+                if (
+                    len(group) > 1
+                    or group[0].live.count < len(group[0].source)
+                    or _lacks_graph(group[0], view.settings)
+                ):
+                    self._rewrite(view, group, view.settings)
+
+    def _rewrite(self, view: View, group: list[SourceView], settings: CollectionConfig) -> None:
+        rows = gather(group, view.record.columns, settings.dim)
+        entries = (
+            [build_segment(self._folder, settings, rows, with_graph=True, should_stop=self._stop.is_set)]
+            if len(rows)
+            else []
+        )
+        self._publish(_names(group), entries, purged(group))
+
+    def compress(self, settings: CollectionConfig) -> CompressReport:
+        """Encode every segment with the scheme and refine of ``settings`` and switch to them at once.
+
+        The long part runs beside seals; only what was sealed meanwhile is encoded with sealing held off.
+        """
+        started = time.monotonic()
+        with self._merging:
+            before = self._views.current()
+            done = {view.source: self._encoded(view, before, settings) for view in before.segments}
+            with self._sealing:
+                view = self._views.current()
+                for late in view.segments:
+                    if late.source not in done:
+                        done[late.source] = self._encoded(late, view, settings)
+                entries, sealed, dropped = self._seal_delta(view, settings)
+                entries = [entry for built in done.values() for entry in built[0]] + entries
+                gone = np.concatenate([*(built[1] for built in done.values()), dropped])
+                self._publish(_names(view.segments), entries, gone, sealed=sealed, config=settings)
+        after = self._views.current()
+        return CompressReport(
+            rows=sum(entry.rows for entry in entries),
+            bytes_before=_vector_bytes(view),
+            bytes_after=_vector_bytes(after),
+            relative_error=_relative_error(view, after),
+            seconds=time.monotonic() - started,
+        )
+
+    def _encoded(self, source: SourceView, view: View, settings: CollectionConfig) -> tuple[list[SegmentEntry], U64]:
+        """Write one segment again with other schemes; its graph is kept where no row is left out."""
+        segment = _segment(source)
+        rows = gather([source], view.record.columns, settings.dim)
+        if len(rows) == 0:
+            return [], source.dead
+        keeps_graph = len(rows) == len(segment) and graph_is_current(segment.description.graph, settings.index)
+        entry = build_segment(
+            self._folder,
+            settings,
+            rows,
+            with_graph=segment.description.graph is not None,
+            graph=segment.graph if keeps_graph else None,
+            should_stop=self._stop.is_set,
+        )
+        return [entry], source.dead
+
+    def _publish(
+        self,
+        removed: set[str],
+        entries: list[SegmentEntry],
+        gone: U64,
+        *,
+        sealed: int | None = None,
+        config: CollectionConfig | None = None,
+    ) -> None:
+        """Swap the manifest and remove the folders that it no longer names."""
+
+        def manifest_of(manifest: Manifest) -> Manifest:
+            kept = [entry for entry in manifest.segments if entry.segment not in removed]
+            ordered = sorted([*kept, *entries], key=lambda entry: entry.first)
+            return Manifest(segments=tuple(ordered), sealed=manifest.sealed if sealed is None else sealed)
+
+        published = False
+        try:
+            generation = self._commits.run(self._store.publish(Publication(removed, manifest_of, gone, config)))
+            published = generation is not None
+            if not published:
+                raise InternalError(
+                    f"collection {self._store.name!r}: segments changed under a merge; nothing was lost"
+                )
+        finally:
+            for name in removed if published else {entry.segment for entry in entries}:
+                shutil.rmtree(self._folder / name, ignore_errors=True)
+        _log.debug("published", extra={"collection": self._store.name, "generation": generation})
+
+
+def _due(view: View) -> list[SourceView]:
+    """Give the newest segments whose merge pays, or the one that should be written again.
+
+    Sizes are kept roughly geometric: a segment joins the merge when the newer ones together reach
+    ``MERGE_SHARE`` of it, so every row is rewritten a logarithmic number of times.
+    """
+    settings = view.settings
+    for source in view.segments:
+        if len(source.source) - source.live.count >= DEAD_SHARE * len(source.source):
+            return [source]
+    group: list[SourceView] = []
+    rows = 0
+    for source in reversed(view.segments):
+        size = len(source.source)
+        if group and (rows < MERGE_SHARE * size or (rows + size) * settings.dim * 4 > MAX_MERGE_BYTES):
+            break
+        group.insert(0, source)
+        rows += size
+    if settings.index is None or rows < settings.index.min_rows:
+        # Small segments without a graph are merged too, but only when there are many of them.
+        return group if len(group) >= 8 else []
+    return group if len(group) > 1 or _lacks_graph(group[0], settings) else []
+
+
+def _groups(view: View) -> list[list[SourceView]]:
+    """Split all segments into runs of neighbours that fit one merge each."""
+    groups: list[list[SourceView]] = []
+    size = 0
+    for source in view.segments:
+        vector_bytes = source.live.count * view.settings.dim * 4
+        if not groups or size + vector_bytes > MAX_MERGE_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(source)
+        size += vector_bytes
+    return groups
+
+
+def _lacks_graph(source: SourceView, settings: CollectionConfig) -> bool:
+    index = settings.index
+    enough = index is not None and source.live.count >= index.min_rows
+    return enough and not graph_is_current(_segment(source).description.graph, index)
+
+
+def _segment(view: SourceView) -> Segment:
+    if not isinstance(view.source, Segment):
+        raise TypeError("only sealed segments are merged")
+    return view.source
+
+
+def _names(group: Any) -> set[str]:
+    return {_segment(view).name for view in group}
+
+
+def _vector_bytes(view: View) -> int:
+    parts = [_segment(source).description.bytes for source in view.segments]
+    return sum(part["codes"] + part["refine"] for part in parts)
+
+
+def _relative_error(before: View, after: View) -> float:
+    """Compare a fixed sample of rows before and after, as squared error over squared length."""
+    error = total = 0.0
+    for source in after.segments:
+        step = max(1, len(source.source) // _ERROR_SAMPLE)
+        rows = np.arange(0, len(source.source), step)
+        new = source.source.lookup(rows)
+        old = _vectors_of(before, source.source.sequences(rows))
+        error += float(np.sum((new - old) ** 2, dtype=np.float64))
+        total += float(np.sum(old**2, dtype=np.float64))
+    return error / total if total else 0.0
+
+
+def _vectors_of(view: View, sequences: U64) -> F32:
+    """Give the vectors of sequence numbers, ascending, that are all in ``view``."""
+    return np.concatenate([v.source.lookup(v.source.positions(sequences)) for v in view.sources])

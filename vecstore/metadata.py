@@ -1,0 +1,187 @@
+"""Metadata at the public edge: what users pass becomes one Arrow table of known column types.
+
+Types are ``bool``, ``int64``, ``float64``, ``string``, ``timestamp`` (microseconds, UTC) and
+``list<string>``. The first batch that has a column decides its type; later batches must fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from vecstore.errors import InvalidArgumentError
+from vecstore.types import Metadata
+
+#: Names that a metadata column cannot have, because results use them.
+RESERVED = frozenset({"id", "vector", "distance", "query"})
+#: Longest column name, in characters.
+MAX_NAME = 128
+
+#: The stored type of each type name.
+COLUMN_TYPES: dict[str, pa.DataType] = {
+    "bool": pa.bool_(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "string": pa.string(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "list<string>": pa.list_(pa.string()),
+}
+
+
+def schema_of(columns: dict[str, str]) -> pa.Schema:
+    """Give the Arrow schema of stored columns (name -> type name)."""
+    return pa.schema([pa.field(name, COLUMN_TYPES[kind]) for name, kind in columns.items()])
+
+
+def as_metadata(metadata: Metadata | None, rows: int) -> pa.Table:
+    """Give ``metadata`` as a table of ``rows`` rows whose columns have stored types; all-null columns are left out.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Another number of rows, a reserved or unusable name, or a type that is not stored.
+    """
+    if metadata is None:
+        return pa.table({})
+    table = _as_table(metadata, rows)
+    if table.num_columns and table.num_rows != rows:
+        raise InvalidArgumentError(f"metadata: {table.num_rows} rows for {rows} ids", field="metadata")
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        _check_name(name)
+        if name in columns:
+            raise InvalidArgumentError(f"metadata: column {name!r} occurs twice", field=f"metadata.{name}")
+        if column.null_count < len(column):
+            columns[name] = _stored(name, column)
+    return pa.table(columns)
+
+
+def merged_columns(known: dict[str, str], table: pa.Table) -> dict[str, str]:
+    """Give ``known`` plus the new columns of ``table``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A column has another type than before (int64 where float64 is stored is fine).
+    """
+    merged = dict(known)
+    for field in table.schema:
+        kind = type_name(field.type)
+        stored = merged.setdefault(field.name, kind)
+        if stored != kind and not (stored == "float64" and kind == "int64"):
+            raise InvalidArgumentError(
+                f"metadata: column {field.name!r} is {stored} in this collection, got {kind}; nothing was written",
+                field=f"metadata.{field.name}",
+            )
+    return merged
+
+
+def conform(table: pa.Table, columns: dict[str, str], rows: int) -> pa.Table:
+    """Give ``table`` with exactly ``columns``: missing ones null, ints widened to float64 where stored so."""
+    arrays = []
+    schema = schema_of(columns)
+    for field in schema:
+        if field.name in table.column_names:
+            column = table.column(field.name)
+            arrays.append(column if column.type == field.type else column.cast(field.type))
+        else:
+            arrays.append(pa.nulls(rows, field.type))
+    return pa.table(arrays, schema=schema) if arrays else pa.table({"": pa.nulls(rows)}).select([])
+
+
+def type_name(kind: pa.DataType) -> str:
+    """Give the name of a stored type.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The type is not one of those stored.
+    """
+    for name, stored in COLUMN_TYPES.items():
+        if kind == stored:
+            return name
+    raise InvalidArgumentError(
+        f"metadata: type {kind} is not stored; use one of {', '.join(COLUMN_TYPES)}", field="metadata"
+    )
+
+
+def _as_table(metadata: Metadata, rows: int) -> pa.Table:
+    if isinstance(metadata, pa.Table):
+        return metadata
+    if isinstance(metadata, pa.RecordBatch):
+        return pa.Table.from_batches([metadata])
+    if isinstance(metadata, dict):
+        for name, values in metadata.items():
+            if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+                raise InvalidArgumentError(
+                    f"metadata: column {name!r} must be a sequence of {rows} values, got {type(values).__name__}",
+                    field=f"metadata.{name}",
+                )
+            if len(values) != rows:
+                raise InvalidArgumentError(
+                    f"metadata: column {name!r} has {len(values)} values for {rows} ids", field=f"metadata.{name}"
+                )
+        return pa.table({str(name): _infer(str(name), values) for name, values in metadata.items()})
+    if isinstance(metadata, Sequence) and all(isinstance(row, dict) for row in metadata):
+        if len(metadata) != rows:
+            raise InvalidArgumentError(f"metadata: {len(metadata)} rows for {rows} ids", field="metadata")
+        names = dict.fromkeys(name for row in metadata for name in row)
+        return pa.table({str(n): _infer(str(n), [row.get(n) for row in metadata]) for n in names})
+    raise InvalidArgumentError(
+        f"metadata: expected a dict of columns, a list of dicts or a pyarrow table, got {type(metadata).__name__}",
+        field="metadata",
+    )
+
+
+def _infer(name: str, values: Any) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise InvalidArgumentError(
+            f"metadata: column {name!r} has values of mixed or unknown types ({error})", field=f"metadata.{name}"
+        ) from None
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > MAX_NAME or name in RESERVED or name.startswith("_") or "\0" in name:
+        raise InvalidArgumentError(
+            f"metadata: column name {name!r} cannot be used: 1 to {MAX_NAME} characters, not starting with '_', "
+            f"not one of {', '.join(sorted(RESERVED))}",
+            field=f"metadata.{name}",
+        )
+
+
+def _stored(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Cast to the stored type of the column's kind; refuse what has none or does not fit."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    try:
+        if pa.types.is_boolean(kind):
+            return column
+        if pa.types.is_integer(kind):
+            return column.cast(pa.int64())
+        if pa.types.is_floating(kind):
+            return column.cast(pa.float64())
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return column.cast(pa.string())
+        if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+            # Naive times are taken as UTC; nanoseconds are cut to microseconds.
+            return (
+                column.cast(pa.timestamp("us"), safe=False).cast(COLUMN_TYPES["timestamp"])
+                if not getattr(kind, "tz", None)
+                else column.cast(COLUMN_TYPES["timestamp"], safe=False)
+            )
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            inner = kind.value_type
+            if pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_null(inner):
+                return column.cast(COLUMN_TYPES["list<string>"])
+    except pa.ArrowException as error:
+        raise InvalidArgumentError(f"metadata: column {name!r}: {error}", field=f"metadata.{name}") from None
+    raise InvalidArgumentError(
+        f"metadata: column {name!r} has type {kind}, which is not stored; use one of {', '.join(COLUMN_TYPES)}",
+        field=f"metadata.{name}",
+    )

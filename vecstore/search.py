@@ -1,0 +1,141 @@
+"""The query plan: which rows are allowed, exact scan or graph, re-ranking, and the merge over all sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vecstore.filters import Filter
+from vecstore.index.exact import exact_search
+from vecstore.index.hnsw import Graph
+from vecstore.types import F32, I64, Metric
+from vecstore.view import RowSet, SourceView, View
+
+#: Survivors re-ranked on the finer copy, as a multiple of k, and at least so many.
+RERANK_FACTOR = 2
+RERANK_MIN = 24
+#: Distance evaluations of a graph search, as a multiple of ef, that make an exact scan of equal cost: a hop
+#: evaluates about 2 M neighbours and reads memory at random, where a scan streams.
+SCAN_PER_EF = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Nearest rows over all sources of a view.
+
+    Attributes
+    ----------
+    sources : int64[q, k]
+        Position in ``view.sources``; -1 past ``counts``.
+    rows : int64[q, k]
+        Row within the source.
+    distances : float32[q, k]
+        Ascending; ``inf`` past ``counts``.
+    counts : int64[q]
+        Rows found for each query.
+    """
+
+    sources: I64
+    rows: I64
+    distances: F32
+    counts: I64
+
+
+def search_view(view: View, queries: F32, k: int, *, where: Filter | None, ef: int | None, exact: bool) -> Found:
+    """Find the k nearest live rows of each query.
+
+    Parameters
+    ----------
+    view : View
+        What to search.
+    queries : float32[q, dim]
+        Unit rows for cosine.
+    k : int
+        Rows a query.
+    where : Filter or None
+        Only rows that pass.
+    ef : int or None
+        Candidates of the graph search; None for the index's default.
+    exact : bool
+        Scan the finest copy of every allowed row.
+    """
+    index = view.settings.index
+    width = max(ef or (index.ef if index else 1), k)
+    parts = [
+        _search_source(source, queries, k, view.settings.metric, where=where, ef=width, exact=exact)
+        for source in view.sources
+    ]
+    return _merged(parts, len(queries), k)
+
+
+def _search_source(
+    view: SourceView, queries: F32, k: int, metric: Metric, *, where: Filter | None, ef: int, exact: bool
+) -> tuple[I64, F32]:
+    """Give rows int64[q, m] (-1 for none) and distances of one source, m <= k."""
+    allowed = view.rows(where)
+    if allowed.count == 0:
+        return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
+    k = min(k, allowed.count)
+    source = view.source
+    if exact:
+        return _scan(source.finest.scorer(queries, metric), len(queries), allowed, k)
+    has_refine = source.finest is not source.codes
+    depth = min(max(RERANK_FACTOR * k, RERANK_MIN), allowed.count) if has_refine else k
+    scorer = source.codes.scorer(queries, metric)
+    graph = source.graph
+    if graph is None or scorer.traversal is None or _scan_is_cheaper(allowed, ef):
+        rows, distances = _scan(scorer, len(queries), allowed, depth)
+    else:
+        rows, distances = _walk(graph, scorer, len(queries), allowed, depth, max(ef, depth))
+    if not has_refine:
+        return rows, distances
+    refined = np.empty(rows.shape, np.float32)
+    source.finest.scorer(queries, metric).rerank(rows, refined)
+    return _nearest(rows, refined, k)
+
+
+def _scan_is_cheaper(allowed: RowSet, ef: int) -> bool:
+    """Compare the rows to scan with the evaluations of a graph search, which grow as the filter narrows."""
+    return allowed.count**2 <= SCAN_PER_EF * ef * allowed.size
+
+
+def _scan(scorer: object, queries: int, allowed: RowSet, k: int) -> tuple[I64, F32]:
+    return exact_search(scorer, queries, allowed.size if allowed.is_all else allowed.rows, k)
+
+
+def _walk(graph: Graph, scorer: object, queries: int, allowed: RowSet, depth: int, ef: int) -> tuple[I64, F32]:
+    """Search the graph; queries that spent more evaluations than a scan would cost, or came back short, scan."""
+    mask = None if allowed.is_all else allowed.mask
+    rows, distances, complete = graph.search(scorer, queries, depth, ef, mask=mask, max_evals=allowed.count)
+    return rows, distances
+
+
+def _nearest(rows: I64, distances: F32, k: int) -> tuple[I64, F32]:
+    """Sort each query's rows by distance, ties by row, and keep k."""
+    order = np.lexsort((rows, distances), axis=-1)[:, :k]
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
+
+
+def _merged(parts: list[tuple[I64, F32]], queries: int, k: int) -> Found:
+    """Merge the sorted results of all sources; ties go to the row written first."""
+    found = Found(
+        np.full((queries, k), -1, np.int64),
+        np.full((queries, k), -1, np.int64),
+        np.full((queries, k), np.inf, np.float32),
+        np.zeros(queries, np.int64),
+    )
+    if not parts:
+        return found
+    rows = np.concatenate([rows for rows, _ in parts], axis=1)
+    distances = np.concatenate([distances for _, distances in parts], axis=1)
+    sources = np.repeat(np.arange(len(parts)), [rows.shape[1] for rows, _ in parts])
+    distances = np.where(rows < 0, np.float32(np.inf), distances)
+    # Sources ascend by sequence number and each is sorted, so a stable sort keeps the order of writing.
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    width = order.shape[1]
+    found.rows[:, :width] = np.take_along_axis(rows, order, 1)
+    found.distances[:, :width] = np.take_along_axis(distances, order, 1)
+    found.sources[:, :width] = np.where(found.rows[:, :width] < 0, -1, sources[order])
+    found.counts[:] = np.count_nonzero(found.rows >= 0, axis=1)
+    return found

@@ -1,0 +1,1 @@
+"""The LMDB catalog and delta, Arrow segment files, checksums and atomic publishing."""

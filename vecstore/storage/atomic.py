@@ -1,0 +1,98 @@
+"""Publishing files and folders so that a crash leaves the old state or the new one.
+
+A folder is written under a temporary name, every file and the folder itself are flushed to the disk, and
+only then it gets its name. The order is what makes it safe; see ``docs/durability.md``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vecstore.errors import StorageFull
+
+#: Suffix of names that are not published yet; swept when a writer opens the store.
+TEMPORARY = ".tmp"
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write and flush a new file (its folder is flushed when that is published)."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path`` at once: a reader sees the old bytes or the new ones."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    write_file(temporary, data)
+    temporary.rename(path)
+    fsync_path(path.parent)
+
+
+@contextmanager
+def published(path: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``path`` when the block ends, and vanishes when it raises.
+
+    Raises
+    ------
+    StorageFull
+        The disk ran full while the block wrote.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for file in sorted(temporary.iterdir()):
+            fsync_path(file)
+        fsync_path(temporary)
+        temporary.rename(path)
+        fsync_path(path.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise full_disk(error, path) or error from None
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def full_disk(error: Exception, path: Path) -> StorageFull | None:
+    """Give a :class:`StorageFull` when ``error`` came of a full disk or quota, else None.
+
+    LMDB reports a full disk as EIO, so the free space is looked at as well.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _storage_full(path)
+    if free_bytes(path) < 1 << 20:
+        return _storage_full(path)
+    return None
+
+
+def free_bytes(path: Path) -> int:
+    """Give the bytes free for this user on the disk that holds ``path`` (or its nearest existing parent)."""
+    while not path.exists():
+        path = path.parent
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+def _storage_full(path: Path) -> StorageFull:
+    return StorageFull(
+        f"{path}: no space left on the disk; nothing of this write was kept. Free some space and write again",
+        field=str(path),
+    )

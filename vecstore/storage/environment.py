@@ -1,0 +1,351 @@
+"""The LMDB environment: every transaction of the store goes through here, and only this module imports lmdb.
+
+Rules that experiments gave (see ``docs/durability.md``): never WRITEMAP (a full disk kills the process),
+the file format is pinned (``lib_version=0``: LMDB 0.9), the map grows only while no transaction is open, a
+transaction never crosses a fork, and a panic closes and re-opens the environment once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lmdb
+
+from vecstore.errors import (
+    CorruptionError,
+    ForkError,
+    FormatError,
+    InternalError,
+    StorageFull,
+    StoreClosed,
+    VecstoreError,
+)
+from vecstore.storage.atomic import full_disk
+from vecstore.storage.checksum import frame, frame_many, unframe
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+_MAX_READERS = 1_024
+_GIB = 1 << 30
+_LARGEST_MAP = 1 << 46
+
+
+class Transaction:
+    """Framed reads and writes inside one LMDB transaction; tables are given by number.
+
+    A transaction belongs to one thread and must not outlive the block that opened it.
+    """
+
+    def __init__(self, raw: Any, tables: dict[int, Any]) -> None:
+        self._raw = raw
+        self._tables = tables
+
+    def get(self, table: int, key: bytes) -> bytes | None:
+        """Give the payload stored under ``key``, or None.
+
+        Raises
+        ------
+        CorruptionError
+            The stored value does not match its checksum.
+        """
+        value = self._raw.get(key, db=self._tables[table])
+        return None if value is None else unframe(table, key, value)
+
+    def get_many(self, table: int, keys: list[bytes]) -> dict[bytes, bytes]:
+        """Give the payloads of those ``keys`` that exist."""
+        with self._raw.cursor(db=self._tables[table]) as cursor:
+            return {key: unframe(table, key, value) for key, value in cursor.getmulti(keys)}
+
+    def put(self, table: int, key: bytes, payload: bytes) -> None:
+        """Store ``payload`` under ``key``, replacing what was there."""
+        self._raw.put(key, frame(table, key, payload), db=self._tables[table])
+
+    def put_many(self, table: int, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Store many small payloads; faster when the keys are sorted."""
+        with self._raw.cursor(db=self._tables[table]) as cursor:
+            cursor.putmulti(frame_many(table, items))
+
+    def delete(self, table: int, key: bytes) -> bool:
+        """Remove ``key``; tell whether it was there."""
+        return bool(self._raw.delete(key, db=self._tables[table]))
+
+    def scan(self, table: int, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Go through (key, payload) of the keys with ``prefix``, in order, from ``start`` on."""
+        with self._raw.cursor(db=self._tables[table]) as cursor:
+            found = cursor.set_range(start if start is not None else prefix)
+            while found and (key := cursor.key()).startswith(prefix):
+                yield key, unframe(table, key, cursor.value())
+                found = cursor.next()
+
+    def damaged(self, table: int) -> list[str]:
+        """Check every value of a table; give one line per value that does not match its checksum."""
+        problems = []
+        with self._raw.cursor(db=self._tables[table]) as cursor:
+            for key, value in cursor:
+                try:
+                    unframe(table, key, value)
+                except CorruptionError as error:
+                    problems.append(str(error))
+        return problems
+
+    def delete_prefix(self, table: int, prefix: bytes, stop: bytes | None = None) -> int:
+        """Remove the keys with ``prefix`` (those below ``stop`` where given); give their number."""
+        removed = 0
+        with self._raw.cursor(db=self._tables[table]) as cursor:
+            found = cursor.set_range(prefix)
+            while found and (key := cursor.key()).startswith(prefix) and (stop is None or key < stop):
+                found = cursor.delete()
+                removed += 1
+        return removed
+
+    def nested(self, operation: Callable[[Transaction], _T], begin: Callable[..., Any]) -> _T:
+        """Run ``operation`` in a child transaction that is kept only if it returns."""
+        with begin(write=True, parent=self._raw) as raw:
+            return operation(Transaction(raw, self._tables))
+
+
+class Environment:
+    """An open LMDB environment with named tables.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the environment; created by a writer.
+    tables : dict of int to str
+        Table numbers (they seed the checksums) and names.
+    readonly : bool
+        Open for reading only.
+    relaxed : bool
+        Leave out the second flush of a commit: the last commits may be lost, whole, at power loss.
+    map_bytes : int
+        Address space to reserve at first.
+    """
+
+    def __init__(
+        self, path: Path, tables: dict[int, str], *, readonly: bool, relaxed: bool = False, map_bytes: int = 64 * _GIB
+    ) -> None:
+        self.path = path
+        self._names = tables
+        self._readonly = readonly
+        self._relaxed = relaxed
+        self._map_bytes = min(map_bytes, _address_space_limit())
+        self._gate = _Gate()
+        self._pid = os.getpid()
+        self._reopened = False
+        self._env: Any = None
+        self._tables: dict[int, Any] = {}
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            self._env = lmdb.open(
+                str(self.path),
+                map_size=self._map_bytes,
+                max_dbs=len(self._names),
+                max_readers=_MAX_READERS,
+                readonly=self._readonly,
+                create=not self._readonly,
+                metasync=not self._relaxed,
+                writemap=False,
+                lib_version=0,
+            )
+            self._env.reader_check()
+            self._tables = {
+                number: self._env.open_db(name.encode(), create=not self._readonly)
+                for number, name in self._names.items()
+            }
+        except lmdb.Error as error:
+            raise self._translate(error) from error
+
+    @property
+    def lib_version(self) -> str:
+        """Version of the LMDB library that reads the file."""
+        return str(self._env.lib_version())
+
+    def used_bytes(self) -> int:
+        """Bytes of the map in use (pages up to the last one written)."""
+        with self._gate.shared():
+            self._check_usable()
+            return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Open a read transaction: one consistent snapshot for the length of the block.
+
+        Raises
+        ------
+        StoreClosed, ForkError, CorruptionError
+        """
+        with self._gate.shared():
+            self._check_usable()
+            try:
+                raw = self._env.begin()
+            except lmdb.MapResizedError:
+                raw = None
+            if raw is not None:
+                with self._translated(), raw:
+                    yield Transaction(raw, self._tables)
+                return
+        # The writing process has grown the map: take over its size while no transaction is open here.
+        with self._gate.exclusive():
+            self._check_usable()
+            self._env.set_mapsize(0)
+        with self.read() as transaction:
+            yield transaction
+
+    def write(self, operation: Callable[[Transaction], _T]) -> _T:
+        """Run ``operation`` in a write transaction and commit it; give its result.
+
+        The operation may run again (when the map has to grow), so it must not change anything else.
+
+        Raises
+        ------
+        StorageFull
+            The disk is full; nothing was written.
+        StoreClosed, ForkError, CorruptionError
+        """
+        while True:
+            try:
+                return self._write_once(operation)
+            except lmdb.MapFullError:
+                self._grow()
+            except lmdb.PanicError as error:
+                self._reopen(error)
+            except lmdb.Error as error:
+                raise self._translate(error) from error
+
+    def write_each(self, operations: list[Callable[[Transaction], Any]]) -> list[Any]:
+        """Run several operations in one commit; give each one's result or the VecstoreError it raised.
+
+        A failing operation leaves no trace, the others are committed.
+        """
+        if len(operations) == 1:
+            try:
+                return [self.write(operations[0])]
+            except VecstoreError as error:
+                return [error]
+
+        def run_all(transaction: Transaction) -> list[Any]:
+            results: list[Any] = []
+            for operation in operations:
+                try:
+                    results.append(transaction.nested(operation, self._env.begin))
+                except VecstoreError as error:
+                    results.append(error)
+            return results
+
+        return self.write(run_all)
+
+    def _write_once(self, operation: Callable[[Transaction], _T]) -> _T:
+        with self._gate.shared():
+            self._check_usable()
+            with self._env.begin(write=True) as raw:
+                return operation(Transaction(raw, self._tables))
+
+    def _grow(self) -> None:
+        with self._gate.exclusive():
+            self._check_usable()
+            size = int(self._env.info()["map_size"]) * 2
+            if size > _LARGEST_MAP:
+                raise StorageFull(
+                    f"{self.path}: the catalog has reached {size // 2} bytes, its limit", field="catalog.lmdb"
+                )
+            _log.info("catalog map grows", extra={"path": str(self.path), "bytes": size})
+            self._env.set_mapsize(size)
+
+    def _reopen(self, error: Exception) -> None:
+        """Open the environment again after a panic, once in its life."""
+        with self._gate.exclusive():
+            if self._reopened:
+                self._env = None
+                raise StoreClosed(
+                    f"{self.path}: writing failed twice in a row ({error}); the store closed itself. "
+                    "Check the disk, then open it again",
+                    field=str(self.path),
+                ) from error
+            self._reopened = True
+            self._env.close()
+            self._open()
+
+    def sync(self) -> None:
+        """Flush everything committed so far to the disk (matters only with relaxed durability)."""
+        with self._gate.shared(), self._translated():
+            self._check_usable()
+            self._env.sync(True)
+
+    def close(self) -> None:
+        """Close after running transactions have ended."""
+        with self._gate.exclusive():
+            if self._env is not None and os.getpid() == self._pid:
+                self._env.close()
+            self._env = None
+
+    def _check_usable(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkError(
+                f"{self.path}: this process was forked while the store was open; open the store after the fork, "
+                "or start processes with the 'spawn' method"
+            )
+        if self._env is None:
+            raise StoreClosed(f"{self.path}: the store is closed; open it again")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except lmdb.Error as error:
+            raise self._translate(error) from error
+
+    def _translate(self, error: Any) -> VecstoreError:
+        if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
+            return CorruptionError(f"{self.path}: {error}; restore the store from a copy", field="catalog.lmdb")
+        if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError):
+            return FormatError(f"{self.path}: not an LMDB file of this format ({error})", field="catalog.lmdb")
+        return full_disk(error, self.path) or InternalError(f"{self.path}: {error}", field="catalog.lmdb")
+
+
+class _Gate:
+    """Readers-writer lock: transactions share it, growing and closing take it alone."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._inside = 0
+        self._waiting = 0
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: self._waiting == 0)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._condition.notify_all()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        with self._condition:
+            self._waiting += 1
+            try:
+                self._condition.wait_for(lambda: self._inside == 0)
+                yield
+            finally:
+                self._waiting -= 1
+                self._condition.notify_all()
+
+
+def _address_space_limit() -> int:
+    """Give the largest sensible first map: 1 GiB where the process has an address space limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return 1 << 50 if soft == resource.RLIM_INFINITY else _GIB

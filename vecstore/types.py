@@ -1,0 +1,260 @@
+"""Array aliases, the result types, and the one place that checks arrays at the public edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+F32: TypeAlias = NDArray[np.float32]
+I64: TypeAlias = NDArray[np.int64]
+I32: TypeAlias = NDArray[np.int32]
+I8: TypeAlias = NDArray[np.int8]
+U8: TypeAlias = NDArray[np.uint8]
+U16: TypeAlias = NDArray[np.uint16]
+U32: TypeAlias = NDArray[np.uint32]
+U64: TypeAlias = NDArray[np.uint64]
+Mask: TypeAlias = NDArray[np.bool_]
+#: int64[n], or an object array of n ``str``.
+IdArray: TypeAlias = NDArray[np.int64] | NDArray[np.object_]
+Id: TypeAlias = int | str
+#: What users may pass as metadata: columns, rows, or a table.
+Metadata: TypeAlias = "dict[str, Sequence[Any]] | Sequence[dict[str, Any]] | pa.Table | pa.RecordBatch"
+
+#: Longest string id in bytes of UTF-8 (LMDB's key limit less our prefix).
+MAX_ID_BYTES = 480
+#: Largest number of dimensions of a collection.
+MAX_DIM = 65_536
+
+
+class Metric(StrEnum):
+    """How near two vectors are; smaller distances are nearer.
+
+    ``l2`` is squared Euclidean, ``ip`` is -<q, x>, ``cosine`` is 1 - <q, x> over unit vectors.
+    """
+
+    L2 = "l2"
+    IP = "ip"
+    COSINE = "cosine"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One search result: the id, its distance to the query, and its metadata."""
+
+    id: Id
+    distance: float
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One stored row: the id, its vector float32[dim] (None if not asked for), and its metadata."""
+
+    id: Id
+    vector: F32 | None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits(Sequence[list[Hit]]):
+    """Results of one search call over q queries.
+
+    Attributes
+    ----------
+    ids : int64[q, k] or object[q, k] of str
+        Ids, nearest first. Places past ``counts[i]`` hold -1 or ``""``.
+    distances : float32[q, k]
+        Distances in the collection's metric, ascending; ``inf`` past ``counts[i]``.
+    counts : int64[q]
+        Hits per query: less than k only when fewer rows match.
+    metadata : pyarrow.Table or None
+        The columns asked for, one row per hit, query after query (``counts.sum()`` rows).
+    """
+
+    ids: IdArray
+    distances: F32
+    counts: I64
+    metadata: pa.Table | None = None
+
+    def __len__(self) -> int:
+        """Give the number of queries."""
+        return len(self.counts)
+
+    def __getitem__(self, query: int) -> list[Hit]:  # type: ignore[override]
+        """Give the hits of one query, nearest first."""
+        if not -len(self) <= query < len(self):
+            raise IndexError(f"query {query} of {len(self)}")
+        query %= len(self)
+        count = int(self.counts[query])
+        rows: list[dict[str, Any]] = [{}] * count
+        if self.metadata is not None:
+            start = int(self.counts[:query].sum())
+            rows = self.metadata.slice(start, count).to_pylist()
+        ids = self.ids[query, :count].tolist()
+        distances = self.distances[query, :count].tolist()
+        return [Hit(i, d, m) for i, d, m in zip(ids, distances, rows, strict=True)]
+
+    def __iter__(self) -> Iterator[list[Hit]]:
+        """Go through the queries in order."""
+        return (self[i] for i in range(len(self)))
+
+    def to_arrow(self) -> pa.Table:
+        """Give one Arrow table: ``query`` (int64), ``id``, ``distance`` (float32) and the metadata columns."""
+        import pyarrow as pa
+
+        inside = np.arange(self.ids.shape[1])[None, :] < self.counts[:, None]
+        ids = self.ids[inside]
+        table = pa.table(
+            {
+                "query": np.repeat(np.arange(len(self), dtype=np.int64), self.counts),
+                "id": pa.array(ids) if ids.dtype == np.int64 else pa.array(ids.tolist(), pa.string()),
+                "distance": self.distances[inside],
+            }
+        )
+        if self.metadata is not None:
+            for name in self.metadata.column_names:
+                table = table.append_column(name, self.metadata.column(name))
+        return table
+
+
+def as_matrix(vectors: Any, *, dim: int, name: str = "vectors") -> F32:
+    """Give ``vectors`` as a C-contiguous float32[n, dim], or say what is wrong with them.
+
+    Parameters
+    ----------
+    vectors : array_like
+        [n, dim] of float16, float32, float64 or integers; nested lists are accepted.
+    dim : int
+        The expected number of columns.
+    name : str
+        How the argument is called in messages.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Not numeric, not two-dimensional, another dim, or NaN or infinite values (also those that
+        overflow float32).
+    """
+    try:
+        array = np.asarray(vectors)
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"{name}: rows have different lengths ({error}); pass [n, {dim}]", field=name
+        ) from None
+    if array.dtype == object or array.dtype.kind not in "fiu":
+        raise InvalidArgumentError(
+            f"{name}: expected numbers, got dtype {array.dtype}; pass float32[n, {dim}]", field=name
+        )
+    if array.ndim == 2 and array.shape[0] == 0:
+        return np.empty((0, dim), np.float32)
+    if array.ndim != 2:
+        raise InvalidArgumentError(
+            f"{name}: expected two dimensions [n, {dim}], got shape {list(array.shape)}", field=name
+        )
+    if array.shape[1] != dim:
+        raise InvalidArgumentError(f"{name}: expected {dim} dimensions a row, got {array.shape[1]}", field=name)
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(array, dtype=np.float32)
+    # A finite sum proves that all values are finite, in one pass; only a doubtful sum needs the slow look.
+    if not np.isfinite(np.sum(matrix, dtype=np.float64)):
+        bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+        if len(bad):
+            raise InvalidArgumentError(
+                f"{name}: row {int(bad[0])} holds NaN, infinity or a value beyond float32 ({len(bad)} such rows)",
+                field=name,
+            )
+    return matrix
+
+
+def as_queries(queries: Any, *, dim: int) -> F32:
+    """Give ``queries`` as float32[q, dim]; a single vector [dim] becomes one query.
+
+    Raises
+    ------
+    InvalidArgumentError
+        As :func:`as_matrix`, or when there is no query at all.
+    """
+    is_flat = isinstance(queries, np.ndarray) and queries.ndim == 1
+    if not is_flat and isinstance(queries, list | tuple) and len(queries) > 0:
+        is_flat = np.isscalar(queries[0])
+    matrix = as_matrix([queries] if is_flat else queries, dim=dim, name="queries")
+    if len(matrix) == 0:
+        raise InvalidArgumentError("queries: none given; pass one vector or [q, dim]", field="queries")
+    return matrix
+
+
+def unit_rows(matrix: F32, *, name: str = "vectors") -> F32:
+    """Scale every row of float32[n, dim] to length 1 (a new array), as cosine collections store them.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A row of zeros, which has no direction.
+    """
+    norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    if len(norms) and norms.min() == 0.0:
+        row = int(np.argmin(norms))
+        raise InvalidArgumentError(f"{name}: row {row} is all zeros, which has no direction under cosine", field=name)
+    return (matrix / norms[:, None]).astype(np.float32)
+
+
+def as_ids(ids: Any, *, name: str = "ids") -> IdArray:
+    """Give ``ids`` as int64[n] or as an object array of n strings.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Mixed types, floats, integers outside int64, empty or overlong strings, or not one-dimensional.
+    """
+    if hasattr(ids, "to_pylist"):  # pyarrow arrays
+        ids = ids.to_pylist()
+    array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
+    if array.ndim != 1:
+        raise InvalidArgumentError(f"{name}: expected one dimension, got shape {list(array.shape)}", field=name)
+    if array.size == 0:
+        return np.empty(0, np.int64)
+    if array.dtype.kind in "iu":
+        if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+            raise InvalidArgumentError(f"{name}: {array.max()} does not fit int64", field=name)
+        return np.ascontiguousarray(array, dtype=np.int64)
+    values = array.tolist()
+    if array.dtype.kind not in "UO" or not all(type(value) is str for value in values) or _was_mixed(ids):
+        kinds = sorted({type(value).__name__ for value in (ids if not isinstance(ids, np.ndarray) else values)})
+        raise InvalidArgumentError(f"{name}: expected all int64 or all str, got {', '.join(kinds)}", field=name)
+    for position, value in enumerate(values):
+        # A character has at most 4 bytes: only long strings need to be encoded to know.
+        if not value or (len(value) * 4 > MAX_ID_BYTES and len(value.encode()) > MAX_ID_BYTES):
+            problem = "is empty" if not value else f"is longer than {MAX_ID_BYTES} bytes"
+            raise InvalidArgumentError(f"{name}: string at position {position} {problem}", field=name)
+    strings = np.empty(len(values), object)
+    strings[:] = values
+    return strings
+
+
+def _was_mixed(ids: Any) -> bool:
+    """Tell whether numpy would have turned a mixed list such as [1, 'a'] into strings."""
+    return not isinstance(ids, np.ndarray) and any(type(value) is not str for value in ids)
+
+
+def refuse_duplicates(ids: IdArray, *, name: str = "ids") -> None:
+    """Raise InvalidArgumentError when an id occurs twice in ``ids``."""
+    values = ids.tolist()
+    if len(set(values)) == len(values):
+        return
+    seen: set[Id] = set()
+    for position, value in enumerate(values):
+        if value in seen:
+            raise InvalidArgumentError(
+                f"{name}: {value!r} occurs twice in the batch (again at position {position})", field=name
+            )
+        seen.add(value)

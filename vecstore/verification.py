@@ -1,0 +1,61 @@
+"""``verify``: every checksum of a store, and what must agree between the catalog and the segments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vecstore.errors import VecstoreError
+from vecstore.segment import Segment
+from vecstore.storage import catalog
+from vecstore.storage.environment import Environment, Transaction
+from vecstore.storage.records import SegmentEntry
+from vecstore.view import Views
+
+
+def verify(environment: Environment, folder: Path) -> list[str]:
+    """Check a store; give one line per problem.
+
+    Parameters
+    ----------
+    environment : Environment
+        The catalog.
+    folder : Path
+        ``segments/`` of the store.
+    """
+    with environment.read() as transaction:
+        problems = [line for table in catalog.TABLES for line in transaction.damaged(table)]
+        if problems:
+            return problems
+        collections = {name: catalog.read_record(transaction, name).uid for name in catalog.list_names(transaction)}
+    for name, uid in collections.items():
+        try:
+            problems += _verify_collection(environment, folder, name, uid)
+        except VecstoreError as error:
+            problems.append(f"collection {name!r}: {error}")
+    return problems
+
+
+def _verify_collection(environment: Environment, folder: Path, name: str, uid: int) -> list[str]:
+    store = catalog.CollectionStore(name, uid)
+    problems: list[str] = []
+    with Views(environment, store, folder).snapshot() as (transaction, view):
+        ids = _count_ids(transaction, store)
+    live = sum(source.live.count for source in view.sources)
+    if not view.head.rows == ids == live:
+        problems.append(
+            f"collection {name!r}: {view.head.rows} rows in its head, {ids} in the id map, {live} in segments and delta"
+        )
+    for entry in view.manifest.segments:
+        problems += _verify_segment(folder, entry)
+    return problems
+
+
+def _verify_segment(folder: Path, entry: SegmentEntry) -> list[str]:
+    try:
+        return Segment(folder / entry.segment, entry).verify()
+    except (VecstoreError, FileNotFoundError) as error:
+        return [f"segment {entry.segment}: {error}"]
+
+
+def _count_ids(transaction: Transaction, store: catalog.CollectionStore) -> int:
+    return sum(1 for _ in transaction.scan(catalog.IDS, store.prefix))

@@ -1,0 +1,234 @@
+"""One consistent state of a collection: its segments and delta as of one commit, deleted rows masked out."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from vecstore.delta import Delta
+from vecstore.errors import CorruptionError
+from vecstore.filters import Filter
+from vecstore.segment import CACHED_FILTERS, RowSource, Segment
+from vecstore.storage.catalog import TOMBSTONES, CollectionStore
+from vecstore.storage.environment import Environment, Transaction
+from vecstore.storage.records import CollectionRecord, Head, Manifest
+from vecstore.storage.tombstones import Tombstones
+from vecstore.types import I64, U64, Mask
+
+
+class RowSet:
+    """Some rows of one source.
+
+    Parameters
+    ----------
+    size : int
+        Rows in the source.
+    mask : bool[size] or None
+        Which rows are in; None for all.
+    """
+
+    def __init__(self, size: int, mask: Mask | None) -> None:
+        self.size = size
+        self.mask = mask
+        self.count = size if mask is None else int(np.count_nonzero(mask))
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every row is in."""
+        return self.count == self.size
+
+    @cached_property
+    def rows(self) -> I64:
+        """The rows, ascending."""
+        return np.arange(self.size) if self.mask is None else np.flatnonzero(self.mask)
+
+
+class SourceView:
+    """A source with the deleted rows and columns of one commit."""
+
+    def __init__(self, source: RowSource, dead: U64, columns: dict[str, str]) -> None:
+        self.source = source
+        self.dead = dead
+        self.columns = columns
+        self._sets: OrderedDict[Filter, RowSet] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @cached_property
+    def live(self) -> RowSet:
+        """The rows that are not deleted."""
+        if len(self.dead) == 0:
+            return RowSet(len(self.source), None)
+        mask = np.ones(len(self.source), np.bool_)
+        mask[self.source.positions(self.dead)] = False
+        return RowSet(len(self.source), mask)
+
+    def rows(self, where: Filter | None) -> RowSet:
+        """Give the live rows that pass ``where``; the latest answers are kept."""
+        if where is None:
+            return self.live
+        with self._lock:
+            if where in self._sets:
+                self._sets.move_to_end(where)
+                return self._sets[where]
+        mask = self.source.matches(where, self.columns)
+        if self.live.mask is not None:
+            mask = mask & self.live.mask
+        rows = RowSet(len(self.source), mask)
+        with self._lock:
+            self._sets[where] = rows
+            if len(self._sets) > CACHED_FILTERS:
+                self._sets.popitem(last=False)
+        return rows
+
+
+class View:
+    """A collection as of one commit; immutable.
+
+    Attributes
+    ----------
+    head, record, manifest
+        The catalog's records.
+    segments : tuple of SourceView
+        Sealed segments, ascending by sequence number.
+    delta : SourceView
+        The rows not yet sealed.
+    """
+
+    def __init__(
+        self,
+        head: Head,
+        record: CollectionRecord,
+        manifest: Manifest,
+        tombstones: Tombstones,
+        segments: tuple[SourceView, ...],
+        delta: SourceView,
+    ) -> None:
+        self.head = head
+        self.record = record
+        self.manifest = manifest
+        self.tombstones = tombstones
+        self.segments = segments
+        self.delta = delta
+        self.settings = record.settings
+
+    @cached_property
+    def sources(self) -> tuple[SourceView, ...]:
+        """All sources that have rows, in order of sequence numbers."""
+        return tuple(s for s in (*self.segments, self.delta) if len(s.source))
+
+
+class Views:
+    """Gives the current view of one collection, reading only what changed since the last.
+
+    Readers in other processes, readers here and the writer itself all see a commit through this one path.
+
+    Parameters
+    ----------
+    environment : Environment
+        The catalog.
+    store : CollectionStore
+        The collection's part of it.
+    folder : Path
+        ``segments/`` of the store.
+    """
+
+    def __init__(self, environment: Environment, store: CollectionStore, folder: Path) -> None:
+        self._environment = environment
+        self._store = store
+        self._folder = folder
+        self._latest: View | None = None
+        self._lock = threading.Lock()
+
+    def current(self) -> View:
+        """Give the view of the latest commit."""
+        with self.snapshot() as (_, view):
+            return view
+
+    @contextmanager
+    def snapshot(self) -> Iterator[tuple[Transaction, View]]:
+        """Give a read transaction and the view of exactly its commit."""
+        attempts = 0
+        while True:
+            with self._environment.read() as transaction:
+                head = self._store.head(transaction)
+                try:
+                    view = self._at(transaction, head)
+                except FileNotFoundError as error:
+                    # A merge replaced the segment between reading the manifest and opening the folder. The
+                    # next snapshot has the new manifest, unless the folder is truly gone.
+                    attempts += 1
+                    if attempts > 3:
+                        raise CorruptionError(
+                            f"{error.filename}: segment is missing", field=str(error.filename)
+                        ) from None
+                    continue
+                if view is not None:
+                    yield transaction, view
+                    return
+
+    def _at(self, transaction: Transaction, head: Head) -> View | None:
+        """Give the view of ``head``, or None when a later one is known already."""
+        latest = self._latest
+        if latest is not None and latest.head.commit == head.commit:
+            return latest
+        with self._lock:
+            latest = self._latest
+            if latest is not None and latest.head.commit > head.commit:
+                return None
+            if latest is None or latest.head.commit < head.commit:
+                self._latest = self._refreshed(transaction, head, latest)
+            return self._latest
+
+    def _refreshed(self, transaction: Transaction, head: Head, last: View | None) -> View:
+        record = (
+            last.record if last and last.head.record_commit == head.record_commit else self._store.record(transaction)
+        )
+        manifest = (
+            last.manifest if last and last.head.generation == head.generation else self._store.manifest(transaction)
+        )
+        tombstones = last.tombstones if last else Tombstones()
+        if last is None or last.head.tombstone_commit != head.tombstone_commit:
+            tombstones = tombstones.refreshed(transaction, TOMBSTONES, self._store.prefix)
+        known = {view.source.name: view for view in last.segments} if last else {}  # type: ignore[attr-defined]
+        segments = []
+        for entry in manifest.segments:
+            old = known.get(entry.segment)
+            source = old.source if old else Segment(self._folder / entry.segment, entry)
+            segments.append(_source_view(source, old, tombstones, record.columns))
+        delta = self._delta(transaction, manifest, record, last)
+        return View(
+            head,
+            record,
+            manifest,
+            tombstones,
+            tuple(segments),
+            _source_view(delta, last.delta if last else None, tombstones, record.columns),
+        )
+
+    def _delta(
+        self, transaction: Transaction, manifest: Manifest, record: CollectionRecord, last: View | None
+    ) -> RowSource:
+        dim = record.settings.dim
+        delta = last.delta.source if last else Delta.empty(manifest.sealed, dim)
+        if not isinstance(delta, Delta):
+            raise TypeError("the delta's source is always a Delta")
+        if delta.first < manifest.sealed:
+            delta = delta.since(manifest.sealed, record.columns)
+        batches = self._store.delta_batches(transaction, delta.last + 1, dim)
+        return delta.extended(batches, record.columns) if batches else delta
+
+
+def _source_view(
+    source: RowSource, last: SourceView | None, tombstones: Tombstones, columns: dict[str, str]
+) -> SourceView:
+    """Give the view of a source, the last one if nothing about it changed (it holds cached masks)."""
+    dead = tombstones.between(source.first, source.last)
+    if last is not None and last.source is source and last.columns == columns and np.array_equal(last.dead, dead):
+        return last
+    return SourceView(source, dead, columns)
