@@ -20,7 +20,7 @@ demo: $(STAMP)  ## Semantic search over Python's standard library, through a rea
 	$(BIN)/python -m vecstore_bench.demo
 
 test: $(STAMP) lint types imports  ## All checks and the whole test suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check .

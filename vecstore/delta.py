@@ -108,7 +108,7 @@ class Delta:
     def codes(self) -> CompressedTable:
         """The rows as an uncompressed table."""
         shape = TableShape(rows=len(self), dim=self.vectors.shape[1])
-        return schemes.get("full").open(shape, {"rows": self.vectors})
+        return schemes.from_config("full").open(shape, {"rows": self.vectors})
 
     @property
     def finest(self) -> CompressedTable:

@@ -9,6 +9,8 @@ import numpy as np
 from vecstore.filters import Filter
 from vecstore.index.exact import exact_search
 from vecstore.index.hnsw import Graph
+from vecstore.kernels.scoring import Scorer
+from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import RowSet, SourceView, View
 
@@ -80,19 +82,20 @@ def _search_source(
     source = view.source
     if exact:
         return _scan(source.finest.scorer(queries, metric), len(queries), allowed, k)
-    has_refine = source.finest is not source.codes
-    depth = min(max(RERANK_FACTOR * k, RERANK_MIN), allowed.count) if has_refine else k
     scorer = source.codes.scorer(queries, metric)
+    finer = source.finest.scorer(queries, metric) if source.finest is not source.codes else scorer
+    depth = min(max(RERANK_FACTOR * k, RERANK_MIN), allowed.count)
     graph = source.graph
-    if graph is None or scorer.traversal is None or _scan_is_cheaper(allowed, ef):
-        rows, distances = _scan(scorer, len(queries), allowed, depth)
+    if graph is not None and scorer.traversal is not None and not _scan_is_cheaper(allowed, ef):
+        rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, max(ef, depth))
+        is_coarse = finer is not scorer or scorer.traversal is not scorer.operands
     else:
-        rows, distances = _walk(graph, scorer, len(queries), allowed, depth, max(ef, depth))
-    if not has_refine:
-        return rows, distances
-    refined = np.empty(rows.shape, np.float32)
-    source.finest.scorer(queries, metric).rerank(rows, refined)
-    return _nearest(rows, refined, k)
+        is_coarse = finer is not scorer
+        rows, distances = _scan(scorer, len(queries), allowed, depth if is_coarse else k)
+    if is_coarse:
+        distances = np.empty(rows.shape, np.float32)
+        finer.rerank(rows, distances)
+    return _nearest(rows, distances, k)
 
 
 def _scan_is_cheaper(allowed: RowSet, ef: int) -> bool:
@@ -100,14 +103,20 @@ def _scan_is_cheaper(allowed: RowSet, ef: int) -> bool:
     return allowed.count**2 <= SCAN_PER_EF * ef * allowed.size
 
 
-def _scan(scorer: object, queries: int, allowed: RowSet, k: int) -> tuple[I64, F32]:
+def _scan(scorer: Scorer, queries: int, allowed: RowSet, k: int) -> tuple[I64, F32]:
     return exact_search(scorer, queries, allowed.size if allowed.is_all else allowed.rows, k)
 
 
-def _walk(graph: Graph, scorer: object, queries: int, allowed: RowSet, depth: int, ef: int) -> tuple[I64, F32]:
-    """Search the graph; queries that spent more evaluations than a scan would cost, or came back short, scan."""
+def _walk(
+    graph: Graph, source: RowSource, scorer: Scorer, queries: F32, metric: Metric, allowed: RowSet, depth: int, ef: int
+) -> tuple[I64, F32]:
+    """Search the graph; a query that came back short, or computed as many distances as a scan would, is scanned."""
     mask = None if allowed.is_all else allowed.mask
-    rows, distances, complete = graph.search(scorer, queries, depth, ef, mask=mask, max_evals=allowed.count)
+    rows, distances, complete = graph.search(scorer, len(queries), depth, ef, mask=mask, max_evals=allowed.count)
+    again = np.flatnonzero(~complete | (rows[:, -1] < 0))
+    if len(again):
+        rest = source.codes.scorer(queries[again], metric)
+        rows[again], distances[again] = _scan(rest, len(again), allowed, depth)
     return rows, distances
 
 

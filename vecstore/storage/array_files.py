@@ -130,7 +130,8 @@ class MappedFile:
                 if block_digest(block) != int(self._blocks[number]):
                     start = number * BLOCK_BYTES
                     raise CorruptionError(
-                        f"{self.path}: bytes {start} to {start + len(block)} do not match their checksum; restore the store from a copy",
+                        f"{self.path}: bytes {start} to {start + len(block)} do not match their checksum; "
+                        "restore the store from a copy",
                         field=self.path.name,
                     )
                 self._checked[number] = True

@@ -1,0 +1,116 @@
+"""The remote database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from vecstore.client.collection import RemoteCollection, as_count
+from vecstore.config import HnswConfig
+from vecstore.errors import InvalidArgumentError
+from vecstore.types import MAX_DIM, Metric
+from vecstore.v1 import admin_pb2, collections_pb2
+from vecstore.wire.records import config_from_message, hnsw_to_message, metric_to_message, scheme_to_message
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from vecstore.client.transport import Transport
+
+
+class RemoteDatabase:
+    """A store served by another process; see :class:`vecstore.api.Database` for what its methods promise.
+
+    Parameters
+    ----------
+    transport : Transport
+        The connection; closed together with the database.
+
+    Raises
+    ------
+    UnavailableError
+        Nobody answers there.
+    AuthenticationError
+        The server does not know the token, or asks for one.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        info = transport.call(transport.admin.Info, admin_pb2.InfoRequest())
+        self._limits = info.limits
+        self._version = info.version
+
+    @property
+    def target(self) -> str:
+        """Address of the server."""
+        return self._transport.target
+
+    @property
+    def version(self) -> str:
+        """Release of the server."""
+        return self._version
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        dim: int,
+        metric: Metric | str = Metric.COSINE,
+        scheme: str | dict[str, Any] = "full",
+        refine: str | dict[str, Any] | None = None,
+        index: HnswConfig | None = HnswConfig(),  # noqa: B008 - frozen
+        exist_ok: bool = False,
+    ) -> RemoteCollection:
+        """Create a collection."""
+        if index is not None and not isinstance(index, HnswConfig):
+            raise InvalidArgumentError(f"index: expected HnswConfig or None, got {type(index).__name__}", field="index")
+        request = collections_pb2.CreateRequest(
+            name=_as_name(name),
+            dim=as_count(dim, name="dim", most=MAX_DIM),
+            metric=metric_to_message(metric),
+            scheme=scheme_to_message(scheme),
+            refine=None if refine is None else scheme_to_message(refine),
+            hnsw=None if index is None else hnsw_to_message(index),
+            no_index=collections_pb2.NoIndex() if index is None else None,
+            exist_ok=exist_ok,
+        )
+        answer = self._transport.call(self._transport.collections.Create, request)
+        return self._handle(name, answer.config)
+
+    def collection(self, name: str) -> RemoteCollection:
+        """Give an existing collection."""
+        request = collections_pb2.GetRequest(name=_as_name(name))
+        return self._handle(name, self._transport.call(self._transport.collections.Get, request).config)
+
+    def _handle(self, name: str, config: collections_pb2.CollectionConfig) -> RemoteCollection:
+        return RemoteCollection(name, config_from_message(config), transport=self._transport, limits=self._limits)
+
+    def list_collections(self) -> list[str]:
+        """Give the names, sorted."""
+        answer = self._transport.call(self._transport.collections.List, collections_pb2.ListRequest())
+        return list(answer.names)
+
+    def drop_collection(self, name: str) -> None:
+        """Delete a collection with all its rows."""
+        self._transport.call(self._transport.collections.Drop, collections_pb2.DropRequest(name=_as_name(name)))
+
+    def verify(self) -> list[str]:
+        """Check every checksum; give one line per problem, an empty list when all is well."""
+        return list(self._transport.call_long(self._transport.admin.Verify, admin_pb2.VerifyRequest()).problems)
+
+    def close(self) -> None:
+        """Close the connection; closing twice is fine. The server goes on."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _as_name(name: str) -> str:
+    if not isinstance(name, str):
+        raise InvalidArgumentError(f"name: expected str, got {type(name).__name__}", field="name")
+    return name

@@ -1,0 +1,1 @@
+"""Ways to find the nearest rows of a table: an exact scan, and an HNSW graph."""

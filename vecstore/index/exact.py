@@ -1,0 +1,62 @@
+"""Exact search: every distance, the k smallest."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vecstore.errors import InvalidArgumentError
+from vecstore.kernels import topk
+from vecstore.kernels.scoring import Scorer
+from vecstore.types import F32, I64
+
+__all__ = ["exact_search"]
+
+#: Distances kept at a time: 256 KiB, which stay in the second-level cache until they are ranked.
+_BLOCK_CELLS = 65_536
+_MIN_BLOCK_ROWS = 64
+
+
+def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tuple[I64, F32]:
+    """Give the k nearest rows of each query, by computing every distance.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Prepared for the queries.
+    n_queries : int
+    rows : int or int64[m]
+        The number of rows of the table, to search all of them; or the rows to search, each at most once.
+    k : int
+        At least 1.
+
+    Returns
+    -------
+    rows : int64[n_queries, k]
+        Nearest first, the lower row first among equals; -1 past the last.
+    distances : float32[n_queries, k]
+        ``inf`` past the last.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``k`` is below 1.
+    """
+    if k < 1:
+        raise InvalidArgumentError(f"k: expected at least 1, got {k}", field="k")
+    kept = None if isinstance(rows, int) else np.ascontiguousarray(rows, dtype=np.int64)
+    total = rows if isinstance(rows, int) else len(rows)
+    if total > topk.MAX_ROWS:
+        raise InvalidArgumentError(f"rows: a table has at most {topk.MAX_ROWS}, got {total}", field="rows")
+    heaps = topk.new_heaps(n_queries, k)
+    step = max(_MIN_BLOCK_ROWS, _BLOCK_CELLS // max(1, n_queries))
+    cells = np.empty(n_queries * min(step, total), np.float32)
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        block = cells[: n_queries * (stop - start)].reshape(n_queries, stop - start)
+        if kept is None:
+            scorer.scan(start, stop, block)
+            topk.push_block(block, start, heaps)
+        else:
+            scorer.gather(kept[start:stop], block)
+            topk.push_rows(block, kept[start:stop], heaps)
+    return topk.drain(heaps)

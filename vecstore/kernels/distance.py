@@ -1,0 +1,278 @@
+"""One distance for every stored form, and the loops that are written once on top of it.
+
+``distance(operands, query, row)`` is resolved when a kernel is compiled, by the *class* of the operands: each is a
+named tuple of the arrays that one way of scoring needs. A new stored form adds a class here and no loop.
+
+Distances are as in :class:`vecstore.types.Metric`; smaller is nearer. ``bias`` is 0 for ``ip`` and 1 for ``cosine``,
+so one formula serves both. Arrays must be C-contiguous; :func:`frozen` brings them into the one form that kernels
+are compiled for.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+from numpy.typing import NDArray
+
+from vecstore.kernels.compiling import Int, kernel
+from vecstore.kernels.intrinsics import (
+    dot,
+    integer_dot,
+    prefetch_element,
+    prefetch_row,
+    scaled_squared_distance,
+    squared_distance,
+)
+from vecstore.types import F32, I8, I32, I64, U16
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+#: Queries scored together while a row is in cache.
+QUERY_TILE = 16
+#: Rows between asking for a row and using it.
+ROWS_AHEAD = 8
+
+
+class PlainDot(NamedTuple):
+    """Inner products with stored numbers: float32, or halves as uint16.
+
+    Attributes
+    ----------
+    rows : float32[n, d] or uint16[n, d]
+        Stored rows; uint16 holds the bits of IEEE halves.
+    queries : float32[q, d]
+    bias : float32
+        Distance = bias - <query, row>.
+    """
+
+    rows: F32 | U16
+    queries: F32
+    bias: np.float32
+
+
+class PlainL2(NamedTuple):
+    """Squared Euclidean distances to stored numbers: float32, or halves as uint16."""
+
+    rows: F32 | U16
+    queries: F32
+
+
+class ScaledDot(NamedTuple):
+    """Inner products of float32 queries with rows ``scales[row] * codes[row]``.
+
+    Attributes
+    ----------
+    codes : int8[n, d]
+    scales : float32[n]
+    queries : float32[q, d]
+    bias : float32
+        Distance = bias - scale * <query, codes>.
+    """
+
+    codes: I8
+    scales: F32
+    queries: F32
+    bias: np.float32
+
+
+class ScaledL2(NamedTuple):
+    """Squared Euclidean distances of float32 queries to rows ``scales[row] * codes[row]``."""
+
+    codes: I8
+    scales: F32
+    queries: F32
+
+
+class CodesDot(NamedTuple):
+    """Inner products where the query is int8 too: integers only, one multiplication at the end.
+
+    Attributes
+    ----------
+    codes : int8[n, d]
+    scales : float32[n]
+    queries : int8[q, d]
+        Codes of the queries.
+    query_scales : float32[q]
+    corrections : int32[q]
+        128 times the sum of each query's codes (see ``intrinsics.integer_dot``).
+    bias : float32
+        Distance = bias - scale * query scale * <query codes, codes>.
+    """
+
+    codes: I8
+    scales: F32
+    queries: I8
+    query_scales: F32
+    corrections: I32
+    bias: np.float32
+
+
+class CodesL2(NamedTuple):
+    """Squared Euclidean distances where the query is int8 too, as |q|^2 + |x|^2 - 2 <q, x>.
+
+    The subtraction loses digits between near neighbours: good enough to walk a graph, and scored again after.
+
+    Attributes
+    ----------
+    codes, scales, queries, query_scales, corrections
+        As for :class:`CodesDot`.
+    norms : float32[n]
+        Squared lengths of the decoded rows.
+    query_norms : float32[q]
+        Squared lengths of the decoded queries.
+    """
+
+    codes: I8
+    scales: F32
+    queries: I8
+    query_scales: F32
+    corrections: I32
+    norms: F32
+    query_norms: F32
+
+
+#: Any of the classes above.
+Operands = PlainDot | PlainL2 | ScaledDot | ScaledL2 | CodesDot | CodesL2
+
+
+def frozen(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """Give a read-only plain C-contiguous view of ``array``, copied only where it is not contiguous.
+
+    Numba compiles kernels anew for every mix of writable and read-only arguments, and knows no memory maps;
+    with one form for all there is one compilation.
+    """
+    view = np.ascontiguousarray(array).view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
+def _operands_class(operands: Any) -> Any:
+    """Give the class behind a Numba type, None where it is no named tuple."""
+    return getattr(operands, "instance_class", None) if isinstance(operands, types.BaseNamedTuple) else None
+
+
+def distance(operands: Operands, query: Int, row: Int) -> np.float32:
+    """Give the distance of one query to one row; only compiled code may call it."""
+    raise NotImplementedError("distance() exists in compiled kernels only")
+
+
+def prefetch(operands: Operands, row: Int) -> None:
+    """Ask for the memory of a row ahead of its use; only compiled code may call it."""
+    raise NotImplementedError("prefetch() exists in compiled kernels only")
+
+
+def _plain_dot(operands: Any, query: Any, row: Any) -> Any:
+    return operands.bias - dot(operands.rows, row, operands.queries, query)
+
+
+def _plain_l2(operands: Any, query: Any, row: Any) -> Any:
+    return squared_distance(operands.rows, row, operands.queries, query)
+
+
+def _scaled_dot(operands: Any, query: Any, row: Any) -> Any:
+    return operands.bias - operands.scales[row] * dot(operands.codes, row, operands.queries, query)
+
+
+def _scaled_l2(operands: Any, query: Any, row: Any) -> Any:
+    return scaled_squared_distance(operands.codes, operands.scales, row, operands.queries, query)
+
+
+def _codes_dot(operands: Any, query: Any, row: Any) -> Any:
+    total = integer_dot(operands.codes, row, operands.queries, query, operands.corrections[query])
+    return operands.bias - (operands.query_scales[query] * operands.scales[row]) * np.float32(total)
+
+
+def _codes_l2(operands: Any, query: Any, row: Any) -> Any:
+    total = integer_dot(operands.codes, row, operands.queries, query, operands.corrections[query])
+    product = (operands.query_scales[query] * operands.scales[row]) * np.float32(total)
+    return max(np.float32(0), (operands.query_norms[query] + operands.norms[row]) - np.float32(2) * product)
+
+
+def _prefetch_plain(operands: Any, row: Any) -> Any:
+    prefetch_row(operands.rows, row)
+
+
+def _prefetch_coded(operands: Any, row: Any) -> Any:
+    prefetch_row(operands.codes, row)
+    prefetch_element(operands.scales, row)
+
+
+def _prefetch_coded_norms(operands: Any, row: Any) -> Any:
+    prefetch_row(operands.codes, row)
+    prefetch_element(operands.scales, row)
+    prefetch_element(operands.norms, row)
+
+
+_DISTANCES = {
+    PlainDot: _plain_dot,
+    PlainL2: _plain_l2,
+    ScaledDot: _scaled_dot,
+    ScaledL2: _scaled_l2,
+    CodesDot: _codes_dot,
+    CodesL2: _codes_l2,
+}
+_PREFETCHES = {
+    PlainDot: _prefetch_plain,
+    PlainL2: _prefetch_plain,
+    ScaledDot: _prefetch_coded,
+    ScaledL2: _prefetch_coded,
+    CodesDot: _prefetch_coded,
+    CodesL2: _prefetch_coded_norms,
+}
+
+
+@overload(distance)
+def _choose_distance(operands: Any, query: Any, row: Any) -> Any:  # noqa: ARG001
+    return _DISTANCES.get(_operands_class(operands))
+
+
+@overload(prefetch)
+def _choose_prefetch(operands: Any, row: Any) -> Any:  # noqa: ARG001
+    return _PREFETCHES.get(_operands_class(operands))
+
+
+@kernel
+def scan(operands: Operands, start: int, stop: int, out: F32) -> None:
+    """Write the distances of rows start..stop into ``out`` float32[q, stop - start].
+
+    Queries go in tiles so that both the tile and a row stay in the nearest cache.
+    """
+    n_queries = out.shape[0]
+    for first in range(0, n_queries, QUERY_TILE):
+        last = min(first + QUERY_TILE, n_queries)
+        for row in range(start, stop):
+            for query in range(first, last):
+                out[query, row - start] = distance(operands, query, row)
+
+
+@kernel
+def gather(operands: Operands, rows: I64, out: F32) -> None:
+    """Write the distances of ``rows`` int64[n], all inside the table, into ``out`` float32[q, n]."""
+    n_queries = out.shape[0]
+    n_rows = len(rows)
+    for first in range(0, n_queries, QUERY_TILE):
+        last = min(first + QUERY_TILE, n_queries)
+        for place in range(n_rows):
+            if place + ROWS_AHEAD < n_rows:
+                prefetch(operands, rows[place + ROWS_AHEAD])
+            for query in range(first, last):
+                out[query, place] = distance(operands, query, rows[place])
+
+
+@kernel
+def rerank(operands: Operands, rows: I64, n_rows: int, out: F32) -> None:
+    """Write the distances of ``rows`` int64[q, m], each query its own, into ``out`` float32[q, m].
+
+    Rows outside 0..n_rows, such as the -1 that marks an empty place, get ``inf``.
+    """
+    n_queries, width = rows.shape
+    for query in range(n_queries):
+        for place in range(width):
+            if 0 <= rows[query, place] < n_rows:
+                prefetch(operands, rows[query, place])
+        for place in range(width):
+            row = rows[query, place]
+            out[query, place] = distance(operands, query, row) if 0 <= row < n_rows else np.float32(np.inf)

@@ -1,0 +1,386 @@
+"""Instruction-level building blocks, written as LLVM vectors so that no C compiler is needed.
+
+Lane rule
+---------
+Every float sum over a row follows one fixed order. Element i is added to accumulator (i // 16) mod 4, lane
+i mod 16, in order of i, by one multiplication and one addition that are never fused. The accumulators are added
+as (a0 + a1) + (a2 + a3), and the sixteen lanes by halves: lane j takes lane j + 8, then j + 4, j + 2, j + 1.
+IEEE 754 fixes each step, so the result has the same bits on every processor, whatever its vector width, and for
+every thread count. Missing elements of the last block count as +0, which changes no bit because an accumulator
+that starts at +0 never becomes -0.
+
+Integer sums are exact, so they may use whatever the processor does best: ``vpdpbusd`` where Numba compiles for
+AVX-512 VNNI, ordinary vectors elsewhere.
+
+These functions check nothing: callers hand in C-contiguous arrays and rows inside them.
+They stay at module level because Numba's disk cache misses every function that closes over an intrinsic.
+"""
+
+# ruff: noqa: ARG001  (Numba fixes the parameters of intrinsics and of the functions that emit them)
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
+
+LANES = 16
+ACCUMULATORS = 4
+BLOCK = LANES * ACCUMULATORS
+CACHE_LINE = 64
+
+_I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+_F32 = ir.FloatType()
+_F32_LANES = ir.VectorType(_F32, LANES)
+_I32_LANES = ir.VectorType(_I32, LANES)
+
+_Builder = Any
+_Value = Any
+#: Emits the IR of a term: (offset of its first element, mask or None) -> vector.
+_Term = Callable[[_Value, _Value | None], _Value]
+
+
+def has_feature(feature: str) -> bool:
+    """Tell whether Numba compiles for a processor with ``feature``, an LLVM name such as ``"avx512vnni"``.
+
+    ``NUMBA_CPU_FEATURES`` and ``NUMBA_CPU_NAME`` count as they do for Numba itself. When only another processor's
+    name is given, nothing is known of its features and the answer is no.
+    """
+    if config.CPU_FEATURES is not None:
+        return f"+{feature}" in config.CPU_FEATURES.split(",")
+    if config.CPU_NAME is not None and llvm.get_host_cpu_name() != config.CPU_NAME:
+        return False
+    return bool(llvm.get_host_cpu_features().get(feature, False))
+
+
+# --------------------------------------------------------------------------- emitting IR
+
+
+class _Row(NamedTuple):
+    """A row of a two-dimensional array: the address of its first element, its length, and its element type."""
+
+    address: _Value
+    length: _Value
+    dtype: Any
+
+
+def _row_of(context: Any, builder: _Builder, array_type: Any, array: _Value, row: _Value) -> _Row:
+    view = context.make_array(array_type)(context, builder, array)
+    length = cgutils.unpack_tuple(builder, view.shape, 2)[1]
+    return _Row(builder.gep(view.data, [builder.mul(row, length)]), length, array_type.dtype)
+
+
+def _element_of(context: Any, builder: _Builder, array_type: Any, array: _Value, index: _Value) -> _Value:
+    view = context.make_array(array_type)(context, builder, array)
+    return builder.load(builder.gep(view.data, [index]))
+
+
+def _declare(builder: _Builder, name: str, result: Any, *arguments: Any) -> Any:
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def _splat(builder: _Builder, scalar: _Value, lanes: int = LANES) -> _Value:
+    vector = ir.VectorType(scalar.type, lanes)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, _I32(0))
+    return builder.shuffle_vector(
+        first, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(_I32, lanes), None)
+    )
+
+
+def _tail_mask(builder: _Builder, left: _Value, lanes: int = LANES) -> _Value:
+    """Emit a mask of the first ``left`` lanes."""
+    indices = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
+    return builder.icmp_signed("<", indices, _splat(builder, builder.trunc(left, _I32), lanes))
+
+
+def _load(builder: _Builder, row: _Row, offset: _Value, mask: _Value | None, lanes: int = LANES) -> _Value:
+    """Emit the load of ``lanes`` elements; lanes outside the mask are zero and their memory is not touched."""
+    element = row.address.type.pointee
+    vector = ir.VectorType(element, lanes)
+    size = element.get_abi_size(llvm.create_target_data("e"))
+    pointer = builder.bitcast(builder.gep(row.address, [offset]), vector.as_pointer())
+    if mask is None:
+        return builder.load(pointer, align=size)
+    kind = f"f{size * 8}" if isinstance(element, ir.FloatType) else f"i{size * 8}"
+    load = _declare(
+        builder, f"llvm.masked.load.v{lanes}{kind}.p0", vector, vector.as_pointer(), _I32, mask.type, vector
+    )
+    return builder.call(load, [pointer, _I32(size), mask, ir.Constant(vector, None)])
+
+
+def _as_float(builder: _Builder, row: _Row, raw: _Value) -> _Value:
+    """Emit the conversion of sixteen stored elements to float32; exact for all three stored types."""
+    if row.dtype == types.float32:
+        return raw
+    wide = builder.sext(raw, _I32_LANES)
+    if row.dtype == types.int8:
+        return builder.sitofp(wide, _F32_LANES)
+    # IEEE half. Sign, exponent and fraction move into the places they have in a float32, which then is the value
+    # times 2^-112, because the exponents' biases differ by 112. This needs no library call on any processor, and
+    # holds for subnormal halves too.
+    placed = builder.and_(
+        builder.shl(wide, ir.Constant(_I32_LANES, [13] * LANES)), ir.Constant(_I32_LANES, [-0x70002000] * LANES)
+    )
+    return builder.fmul(builder.bitcast(placed, _F32_LANES), ir.Constant(_F32_LANES, [2.0**112] * LANES))
+
+
+def _floats(builder: _Builder, row: _Row, offset: _Value, mask: _Value | None) -> _Value:
+    return _as_float(builder, row, _load(builder, row, offset, mask))
+
+
+@contextmanager
+def _steps(builder: _Builder, stop: _Value, step: int) -> Iterator[_Value]:
+    """Emit a loop over 0, step, 2 step, ... below ``stop``; gives the offset."""
+    with cgutils.for_range_slice(builder, _I64(0), stop, _I64(step), _I64) as (offset, _):
+        yield offset
+
+
+def _add_term(builder: _Builder, total: _Value, term: _Value) -> None:
+    add = builder.fadd if term.type == _F32_LANES else builder.add
+    builder.store(add(builder.load(total), term), total)
+
+
+def _accumulate(builder: _Builder, length: _Value, term: _Term, zero: _Value) -> list[_Value]:
+    """Emit the sums of ``term`` over ``length`` elements by the lane rule; gives the accumulators."""
+    totals = [cgutils.alloca_once_value(builder, zero) for _ in range(ACCUMULATORS)]
+    whole = builder.and_(length, _I64(-BLOCK))
+    with _steps(builder, whole, BLOCK) as offset:
+        for number, total in enumerate(totals):
+            _add_term(builder, total, term(builder.add(offset, _I64(number * LANES)), None))
+    with builder.if_then(builder.icmp_signed("<", whole, length), likely=False):
+        for number, total in enumerate(totals):
+            offset = builder.add(whole, _I64(number * LANES))
+            left = builder.sub(length, offset)
+            with builder.if_else(builder.icmp_signed(">=", left, _I64(LANES))) as (full, partial):
+                with full:
+                    _add_term(builder, total, term(offset, None))
+                with partial, builder.if_then(builder.icmp_signed(">", left, _I64(0))):
+                    _add_term(builder, total, term(offset, _tail_mask(builder, left)))
+    return [builder.load(total) for total in totals]
+
+
+def _horizontal_sum(builder: _Builder, totals: list[_Value]) -> _Value:
+    """Emit the fixed reduction tree of the lane rule."""
+    add = builder.fadd if totals[0].type == _F32_LANES else builder.add
+    vector = add(add(totals[0], totals[1]), add(totals[2], totals[3]))
+    lanes = LANES
+    while lanes > 1:
+        lanes //= 2
+        places = ir.VectorType(_I32, lanes)
+        undefined = ir.Constant(vector.type, ir.Undefined)
+        low = builder.shuffle_vector(vector, undefined, ir.Constant(places, list(range(lanes))))
+        high = builder.shuffle_vector(vector, undefined, ir.Constant(places, list(range(lanes, 2 * lanes))))
+        vector = add(low, high)
+    return builder.extract_element(vector, _I32(0))
+
+
+def _float_sum(builder: _Builder, length: _Value, term: _Term) -> _Value:
+    return _horizontal_sum(builder, _accumulate(builder, length, term, ir.Constant(_F32_LANES, None)))
+
+
+# --------------------------------------------------------------------------- float sums
+
+
+@intrinsic
+def dot(typingctx: Any, rows: Any, row: Any, queries: Any, query: Any) -> Any:
+    """Give the inner product of ``rows[row]`` and ``queries[query]`` as float32, by the lane rule.
+
+    ``rows`` is float32, int8 (the codes, not scaled) or uint16 (the bits of IEEE halves); ``queries`` is float32.
+    """
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        x = _row_of(context, builder, signature.args[0], args[0], args[1])
+        q = _row_of(context, builder, signature.args[2], args[2], args[3])
+
+        def product(offset: _Value, mask: _Value | None) -> _Value:
+            return builder.fmul(_floats(builder, q, offset, mask), _floats(builder, x, offset, mask))
+
+        return _float_sum(builder, x.length, product)
+
+    return types.float32(rows, types.intp, queries, types.intp), emit
+
+
+@intrinsic
+def squared_distance(typingctx: Any, rows: Any, row: Any, queries: Any, query: Any) -> Any:
+    """Give the squared Euclidean distance of ``rows[row]`` and ``queries[query]`` as float32, by the lane rule.
+
+    ``rows`` is float32 or uint16 (the bits of IEEE halves). The differences themselves are squared, so near
+    neighbours lose no digits.
+    """
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        x = _row_of(context, builder, signature.args[0], args[0], args[1])
+        q = _row_of(context, builder, signature.args[2], args[2], args[3])
+
+        def square(offset: _Value, mask: _Value | None) -> _Value:
+            difference = builder.fsub(_floats(builder, q, offset, mask), _floats(builder, x, offset, mask))
+            return builder.fmul(difference, difference)
+
+        return _float_sum(builder, x.length, square)
+
+    return types.float32(rows, types.intp, queries, types.intp), emit
+
+
+@intrinsic
+def scaled_squared_distance(typingctx: Any, codes: Any, scales: Any, row: Any, queries: Any, query: Any) -> Any:
+    """Give the squared Euclidean distance of ``scales[row] * codes[row]`` (int8) and ``queries[query]`` as float32."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        x = _row_of(context, builder, signature.args[0], args[0], args[2])
+        q = _row_of(context, builder, signature.args[3], args[3], args[4])
+        scale = _splat(builder, _element_of(context, builder, signature.args[1], args[1], args[2]))
+
+        def square(offset: _Value, mask: _Value | None) -> _Value:
+            decoded = builder.fmul(_floats(builder, x, offset, mask), scale)
+            difference = builder.fsub(_floats(builder, q, offset, mask), decoded)
+            return builder.fmul(difference, difference)
+
+        return _float_sum(builder, x.length, square)
+
+    return types.float32(codes, scales, types.intp, queries, types.intp), emit
+
+
+@intrinsic
+def decode_row(typingctx: Any, rows: Any, row: Any, scale: Any, out: Any, place: Any) -> Any:
+    """Write ``scale * rows[row]`` into ``out[place]`` (float32); ``rows`` as for :func:`dot`."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        x = _row_of(context, builder, signature.args[0], args[0], args[1])
+        target = _row_of(context, builder, signature.args[3], args[3], args[4])
+        factor = _splat(builder, args[2])
+        whole = builder.and_(x.length, _I64(-LANES))
+
+        def put(offset: _Value, mask: _Value | None) -> None:
+            value = builder.fmul(_floats(builder, x, offset, mask), factor)
+            pointer = builder.bitcast(builder.gep(target.address, [offset]), _F32_LANES.as_pointer())
+            if mask is None:
+                builder.store(value, pointer, align=4)
+                return
+            store = _declare(
+                builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), _F32_LANES, pointer.type, _I32, mask.type
+            )
+            builder.call(store, [value, pointer, _I32(4), mask])
+
+        with _steps(builder, whole, LANES) as offset:
+            put(offset, None)
+        with builder.if_then(builder.icmp_signed("<", whole, x.length), likely=False):
+            put(whole, _tail_mask(builder, builder.sub(x.length, whole)))
+        return context.get_dummy_value()
+
+    return types.void(rows, types.intp, types.float32, out, types.intp), emit
+
+
+# --------------------------------------------------------------------------- integer sums
+
+
+def _vnni_dot(builder: _Builder, x: _Row, q: _Row, correction: _Value) -> _Value:
+    """Emit the int8 product with ``vpdpbusd``, which wants one unsigned side: 128 is added to every code.
+
+    ``code ^ 0x80`` is the code plus 128 as an unsigned byte; ``correction`` (128 times the query's sum) takes it
+    off again.
+    """
+    bytes_type = ir.VectorType(_I8, BLOCK)
+    multiply_add = _declare(builder, "llvm.x86.avx512.vpdpbusd.512", _I32_LANES, _I32_LANES, bytes_type, bytes_type)
+    flip = ir.Constant(bytes_type, [-128] * BLOCK)
+    total = cgutils.alloca_once_value(builder, ir.Constant(_I32_LANES, None))
+    whole = builder.and_(x.length, _I64(-BLOCK))
+
+    def add(offset: _Value, mask: _Value | None) -> None:
+        codes = builder.xor(_load(builder, x, offset, mask, BLOCK), flip)
+        query = _load(builder, q, offset, mask, BLOCK)
+        builder.store(builder.call(multiply_add, [builder.load(total), codes, query]), total)
+
+    with _steps(builder, whole, BLOCK) as offset:
+        add(offset, None)
+    with builder.if_then(builder.icmp_signed("<", whole, x.length), likely=False):
+        add(whole, _tail_mask(builder, builder.sub(x.length, whole), BLOCK))
+    zero = ir.Constant(_I32_LANES, None)
+    return builder.sub(_horizontal_sum(builder, [builder.load(total), zero, zero, zero]), correction)
+
+
+def _plain_dot(builder: _Builder, x: _Row, q: _Row) -> _Value:
+    """Emit the int8 product with ordinary vectors; LLVM finds ``vpmaddwd`` or its like by itself."""
+
+    def product(offset: _Value, mask: _Value | None) -> _Value:
+        left, right = (builder.sext(_load(builder, side, offset, mask), _I32_LANES) for side in (x, q))
+        return builder.mul(left, right)
+
+    return _horizontal_sum(builder, _accumulate(builder, x.length, product, ir.Constant(_I32_LANES, None)))
+
+
+@intrinsic
+def integer_dot(typingctx: Any, codes: Any, row: Any, queries: Any, query: Any, correction: Any) -> Any:
+    """Give the exact inner product of ``codes[row]`` and ``queries[query]`` (both int8) as int32.
+
+    ``correction`` is 128 times the sum of the query's codes. Up to 65 536 dimensions cannot overflow.
+    """
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        x = _row_of(context, builder, signature.args[0], args[0], args[1])
+        q = _row_of(context, builder, signature.args[2], args[2], args[3])
+        if has_feature("avx512vnni"):
+            return _vnni_dot(builder, x, q, args[4])
+        return _plain_dot(builder, x, q)
+
+    return types.int32(codes, types.intp, queries, types.intp, types.int32), emit
+
+
+# --------------------------------------------------------------------------- bits and memory
+
+
+@intrinsic
+def float_bits(typingctx: Any, value: Any) -> Any:
+    """Give the 32 bits of a float32 as uint32."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        return builder.bitcast(args[0], _I32)
+
+    return types.uint32(types.float32), emit
+
+
+@intrinsic
+def bits_float(typingctx: Any, bits: Any) -> Any:
+    """Give the float32 that has these 32 bits."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        return builder.bitcast(args[0], _F32)
+
+    return types.float32(types.uint32), emit
+
+
+@intrinsic
+def prefetch_row(typingctx: Any, rows: Any, row: Any) -> Any:
+    """Ask for all cache lines of ``rows[row]`` of a two-dimensional array ahead of their use."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        target = _row_of(context, builder, signature.args[0], args[0], args[1])
+        size = context.get_abi_sizeof(target.address.type.pointee)
+        start = builder.bitcast(target.address, _I8.as_pointer())
+        with _steps(builder, builder.mul(target.length, _I64(size)), CACHE_LINE) as offset:
+            _prefetch(builder, builder.gep(start, [offset]))
+        return context.get_dummy_value()
+
+    return types.void(rows, types.intp), emit
+
+
+@intrinsic
+def prefetch_element(typingctx: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of ``array[index]`` of a one-dimensional array ahead of its use."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        _prefetch(builder, builder.bitcast(builder.gep(view.data, [args[1]]), _I8.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), emit
+
+
+def _prefetch(builder: _Builder, address: _Value) -> None:
+    """Emit a prefetch for reading, into every cache level."""
+    call = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), address.type, _I32, _I32, _I32)
+    builder.call(call, [address, _I32(0), _I32(3), _I32(1)])

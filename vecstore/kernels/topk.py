@@ -1,0 +1,144 @@
+"""The k nearest of many distances, in a fixed order.
+
+A candidate is one uint64 key: the distance's bits, arranged so that they sort as the numbers do, above the row
+number. Comparing keys therefore compares distances, and equal distances by the lower row, so that results never
+depend on the order of visits. ``NaN`` counts as ``inf``, and -0 as 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vecstore.kernels.compiling import Int, kernel
+from vecstore.kernels.intrinsics import bits_float, float_bits
+from vecstore.types import F32, I64, U64
+
+#: Sorts behind every candidate; marks a free place.
+FREE = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+#: Rows must be below this: the last number is taken by FREE.
+MAX_ROWS = 2**32 - 1
+
+_SIGN = np.uint32(0x8000_0000)
+_ALL = np.uint32(0xFFFF_FFFF)
+_LOW = np.uint64(0xFFFF_FFFF)
+_HALF = np.uint64(32)
+
+
+@kernel
+def pack(distance: np.float32, row: Int) -> np.uint64:
+    """Give the key of a float32 distance and a row below 2^32 - 1."""
+    value = np.float32(distance) + np.float32(0)
+    if np.isnan(value):
+        value = np.float32(np.inf)
+    bits = float_bits(value)
+    ordered = np.uint32(bits ^ (_ALL if bits & _SIGN else _SIGN))
+    return (np.uint64(ordered) << _HALF) | np.uint64(row)
+
+
+@kernel
+def distance_of(key: np.uint64) -> np.float32:
+    """Give the float32 distance inside a key."""
+    ordered = np.uint32(key >> _HALF)
+    distance: np.float32 = bits_float(np.uint32(ordered ^ (_SIGN if ordered & _SIGN else _ALL)))
+    return distance
+
+
+@kernel
+def row_of(key: np.uint64) -> np.int64:
+    """Give the row inside a key."""
+    return np.int64(key & _LOW)
+
+
+@kernel
+def replace_largest(heap: U64, key: np.uint64) -> None:
+    """Put ``key`` in the place of the largest of a max-heap."""
+    place, size = 0, len(heap)
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        if child + 1 < size and heap[child + 1] > heap[child]:
+            child += 1
+        if heap[child] <= key:
+            break
+        heap[place] = heap[child]
+        place = child
+    heap[place] = key
+
+
+def new_heaps(n_queries: int, k: int) -> U64:
+    """Give empty heaps uint64[n_queries, k] for :func:`push_block` and :func:`push_rows`; k must be at least 1."""
+    return np.full((n_queries, k), FREE, np.uint64)
+
+
+@kernel
+def push_block(distances: F32, first_row: int, heaps: U64) -> None:
+    """Offer ``distances`` float32[q, m] of rows first_row, first_row + 1, ... to the heaps."""
+    for query in range(distances.shape[0]):
+        heap = heaps[query]
+        limit = distance_of(heap[0])
+        for place in range(distances.shape[1]):
+            # FREE reads as NaN, for which no comparison holds; equal distances need the full key.
+            if distances[query, place] > limit:
+                continue
+            key = pack(distances[query, place], first_row + place)
+            if key < heap[0]:
+                replace_largest(heap, key)
+                limit = distance_of(heap[0])
+
+
+@kernel
+def push_rows(distances: F32, rows: I64, heaps: U64) -> None:
+    """Offer ``distances`` float32[q, m] of ``rows`` int64[m] to the heaps."""
+    for query in range(distances.shape[0]):
+        heap = heaps[query]
+        limit = distance_of(heap[0])
+        for place in range(distances.shape[1]):
+            if distances[query, place] > limit:
+                continue
+            key = pack(distances[query, place], rows[place])
+            if key < heap[0]:
+                replace_largest(heap, key)
+                limit = distance_of(heap[0])
+
+
+@kernel
+def unpack(keys: U64, rows: I64, distances: F32) -> None:
+    """Write the rows and distances of ``keys`` uint64[q, k]; free places become -1 and ``inf``."""
+    for query in range(keys.shape[0]):
+        for place in range(keys.shape[1]):
+            key = keys[query, place]
+            free = key == FREE
+            rows[query, place] = -1 if free else row_of(key)
+            distances[query, place] = np.float32(np.inf) if free else distance_of(key)
+
+
+def drain(heaps: U64) -> tuple[I64, F32]:
+    """Give what the heaps hold as rows int64[q, k] and distances float32[q, k], nearest first.
+
+    Free places come last, as -1 and ``inf``. The heaps are used up.
+    """
+    heaps.sort(axis=1)
+    rows = np.empty(heaps.shape, np.int64)
+    distances = np.empty(heaps.shape, np.float32)
+    unpack(heaps, rows, distances)
+    return rows, distances
+
+
+def k_smallest(distances: F32, k: int) -> tuple[I64, F32]:
+    """Give the places of the k smallest of each row of ``distances`` float32[q, m].
+
+    Places with ``inf`` count as empty, so lists of several sources can be merged by putting them side by side.
+
+    Returns
+    -------
+    places : int64[q, k]
+        Columns of ``distances``, the smallest first, the lower column first among equals; -1 past the last.
+    distances : float32[q, k]
+        Their distances; ``inf`` past the last.
+    """
+    heaps = new_heaps(len(distances), k)
+    push_block(np.ascontiguousarray(distances), 0, heaps)
+    places, nearest = drain(heaps)
+    places[np.isinf(nearest) & (nearest > 0)] = -1
+    return places, nearest

@@ -1,0 +1,186 @@
+"""The protocols that every compression scheme is written against.
+
+A *scheme* is a frozen config with behaviour: it plans, fits and opens tables. A *compressed table* is n
+rows of d floats in the scheme's arrays, and answers two questions without being decompressed: "give me
+these rows" (``lookup``) and "how near are these rows to these queries" (``scorer``).
+"""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.config import Config
+from vecstore.kernels.scoring import Scorer
+from vecstore.types import F32, I64, Metric
+
+__all__ = ["Capabilities", "CompressedTable", "Family", "Progress", "Scheme", "Scorer", "TableShape"]
+
+#: Called with (rows done, rows in all).
+Progress = Callable[[int, int], None]
+
+
+class Family(StrEnum):
+    """What a scheme shares or shortens (the taxonomy of the embedding-compression literature)."""
+
+    BASELINE = "baseline"
+    HASHING = "hashing"
+    SHARING = "sharing"
+    QUANTISATION = "quantisation"
+    DIMENSION = "dimension"
+    PRUNING = "pruning"
+
+
+class TableShape(msgspec.Struct, frozen=True):
+    """Rows and dimensions of a table."""
+
+    rows: int
+    dim: int
+
+    @property
+    def float32_bytes(self) -> int:
+        """Bytes of the uncompressed float32 table, which ratios and budgets refer to."""
+        return self.rows * self.dim * 4
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scheme can do, so that callers ask instead of testing for names.
+
+    Attributes
+    ----------
+    posthoc : bool
+        Can be fitted to an existing matrix with useful quality.
+    appendable : bool
+        New rows can be encoded with the arrays of an existing table (``encode``).
+    exact : bool
+        ``lookup`` gives back the float32 rows bit for bit.
+    graph : bool
+        Its scorer has kernel operands, so that the graph can be searched over its codes.
+    """
+
+    posthoc: bool
+    appendable: bool
+    exact: bool
+    graph: bool
+
+
+@runtime_checkable
+class CompressedTable(Protocol):
+    """Rows in the arrays of one scheme: immutable, safe to use from threads, arrays may be memory maps."""
+
+    @property
+    def scheme(self) -> Scheme:
+        """The config that the table was made with."""
+        ...
+
+    @property
+    def shape(self) -> TableShape:
+        """Rows and dimensions."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, which is what is written to disk."""
+        ...
+
+    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
+        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given."""
+        ...
+
+    def scorer(self, queries: F32, metric: Metric) -> Scorer:
+        """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""
+        ...
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Give every array that :meth:`Scheme.open` needs, by name."""
+        ...
+
+    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
+        """Encode further rows with this table's shared arrays (only where ``capabilities.appendable``)."""
+        ...
+
+
+class _SchemeMeta(msgspec.StructMeta, ABCMeta):
+    """Structs that may have abstract methods: a scheme that lacks one cannot be made."""
+
+
+class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_SchemeMeta):
+    """A compression method with its parameters; subclasses set ``tag`` to their registered name.
+
+    ``row_arrays`` names the arrays that have one entry a row; all others are shared by the whole table.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[Family]
+    paper: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+    row_arrays: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    @abstractmethod
+    def plan(cls, shape: TableShape, budget: float | int, frequency: NDArray[np.int64] | None = None) -> Self:
+        """Choose parameters whose bytes stay within ``budget``.
+
+        Parameters
+        ----------
+        shape : TableShape
+            Rows and dimensions.
+        budget : float or int
+            A fraction of the float32 table where it is a float in (0, 1], absolute bytes where it is an int.
+        frequency : int64[rows], optional
+            How often each row is used.
+
+        Raises
+        ------
+        BudgetInfeasible
+            Carries the floor in bytes.
+        """
+        ...
+
+    @abstractmethod
+    def nbytes(self, shape: TableShape) -> int:
+        """Bytes that a table of ``shape`` takes on disk, exactly."""
+        ...
+
+    def check(self, vectors: F32) -> None:
+        """Refuse values that the scheme cannot hold, before anything is written.
+
+        Parameters
+        ----------
+        vectors : float32[n, dim]
+            Finite values.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Names the row and the reason.
+        """
+
+    @abstractmethod
+    def fit(
+        self,
+        vectors: F32,
+        *,
+        frequency: NDArray[np.int64] | None = None,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+    ) -> CompressedTable:
+        """Compress ``vectors`` float32[n, dim]."""
+        ...
+
+    @abstractmethod
+    def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> CompressedTable:
+        """Make a table of stored ``arrays``, without copying them.
+
+        Raises
+        ------
+        CorruptionError
+            An array is missing or has the wrong shape or dtype.
+        """
+        ...

@@ -1,0 +1,114 @@
+"""Checks that all schemes share: of arrays from files, of buffers from callers, and of budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError
+from vecstore.schemes.base import TableShape
+from vecstore.types import F32, as_matrix
+
+__all__ = ["check_budget", "output_buffer", "queries_matrix", "stored_array", "table_matrix"]
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+def stored_array(
+    arrays: Mapping[str, NDArray[Any]], name: str, dtype: type[_Scalar], shape: tuple[int, ...]
+) -> NDArray[_Scalar]:
+    """Give one of the arrays of a stored table.
+
+    Raises
+    ------
+    CorruptionError
+        It is missing, or has another dtype or shape.
+    """
+    if name not in arrays:
+        raise CorruptionError(f"array {name!r} is missing; there are: {', '.join(arrays) or 'none'}", field=name)
+    array = arrays[name]
+    if array.dtype != dtype or array.shape != shape:
+        raise CorruptionError(
+            f"array {name!r}: expected {np.dtype(dtype)}{list(shape)}, found {array.dtype}{list(array.shape)}",
+            field=name,
+        )
+    return array
+
+
+def table_matrix(vectors: F32) -> F32:
+    """Give the vectors of a table as C-contiguous float32[n, dim], refusing what is not finite numbers."""
+    array = np.asarray(vectors)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise InvalidArgumentError(f"vectors: expected [n, dim], got shape {list(array.shape)}", field="vectors")
+    return as_matrix(array, dim=array.shape[1])
+
+
+def queries_matrix(queries: F32, dim: int) -> F32:
+    """Give queries as C-contiguous float32[q, dim]; any number of them, none included.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Another shape, or not float32.
+    """
+    if queries.ndim != 2 or queries.shape[1] != dim or queries.dtype != np.float32:
+        raise InvalidArgumentError(
+            f"queries: expected float32[q, {dim}], got {queries.dtype}{list(queries.shape)}", field="queries"
+        )
+    return np.ascontiguousarray(queries)
+
+
+def output_buffer(out: F32 | None, n_rows: int, dim: int) -> F32:
+    """Give ``out`` if it can hold the result, or a new array.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``out`` has another shape or dtype, is not C-contiguous, or is read-only.
+    """
+    if out is None:
+        return np.empty((n_rows, dim), np.float32)
+    if out.shape != (n_rows, dim) or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+        raise InvalidArgumentError(
+            f"out: expected a writable C-contiguous float32[{n_rows}, {dim}], got {out.dtype}{list(out.shape)}",
+            field="out",
+        )
+    return out
+
+
+def check_budget(name: str, shape: TableShape, needed: int, budget: float | int) -> None:
+    """Check that a scheme of one fixed size fits a budget.
+
+    Parameters
+    ----------
+    name : str
+        Of the scheme.
+    shape : TableShape
+    needed : int
+        Its bytes.
+    budget : float or int
+        A fraction of the float32 table where it is a float in (0, 1], absolute bytes where it is an int.
+
+    Raises
+    ------
+    BudgetInfeasible
+        It does not fit.
+    InvalidArgumentError
+        The budget is not a number of the above.
+    """
+    if isinstance(budget, bool) or not isinstance(budget, int | float):
+        raise InvalidArgumentError(f"budget: expected a number, got {budget!r}", field="budget")
+    if isinstance(budget, float) and not 0 < budget <= 1:
+        raise InvalidArgumentError(
+            f"budget: a fraction is above 0 and at most 1, got {budget}; pass an int for bytes", field="budget"
+        )
+    allowed = budget * shape.float32_bytes if isinstance(budget, float) else budget
+    if needed > allowed:
+        raise BudgetInfeasible(
+            f"scheme {name!r} takes {needed} bytes for {shape.rows} rows of {shape.dim} dimensions, which is more "
+            f"than the budget of {allowed:.0f}; raise the budget or choose a smaller scheme",
+            floor=needed,
+        )

@@ -1,0 +1,122 @@
+"""``full``: float32 rows as they are; the baseline and the exact copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.kernels import lookup
+from vecstore.kernels.distance import Operands, PlainDot, PlainL2, frozen
+from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
+from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.types import F32, I64, Metric
+
+__all__ = ["Full", "FullTable"]
+
+
+class Full(Scheme, frozen=True, kw_only=True, tag="full"):
+    """Keep every number as float32: 4 dim bytes a row.
+
+    Attributes
+    ----------
+    version : int
+        Version of this config.
+    """
+
+    name: ClassVar[str] = "full"
+    family: ClassVar[Family] = Family.BASELINE
+    paper: ClassVar[str] = "none: IEEE 754 binary32"
+    capabilities: ClassVar[Capabilities] = Capabilities(posthoc=True, appendable=True, exact=True, graph=True)
+    row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
+
+    version: Literal[1] = 1
+
+    @classmethod
+    def plan(cls, shape: TableShape, budget: float | int, frequency: NDArray[np.int64] | None = None) -> Self:  # noqa: ARG003
+        """Give the config if a full table fits the budget; see :meth:`Scheme.plan`."""
+        planned = cls()
+        check_budget(cls.name, shape, planned.nbytes(shape), budget)
+        return planned
+
+    def nbytes(self, shape: TableShape) -> int:
+        """Bytes of ``rows``."""
+        return shape.float32_bytes
+
+    def fit(
+        self,
+        vectors: F32,
+        *,
+        frequency: NDArray[np.int64] | None = None,  # noqa: ARG002
+        seed: int = 0,  # noqa: ARG002
+        on_progress: Progress | None = None,
+    ) -> FullTable:
+        """Keep ``vectors`` float32[n, dim]; they are not copied if they are contiguous already."""
+        rows = table_matrix(vectors)
+        if on_progress is not None:
+            on_progress(len(rows), len(rows))
+        return FullTable(self, TableShape(*rows.shape), frozen(rows))
+
+    def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> FullTable:
+        """Make a table of the stored ``rows`` float32[n, dim]; see :meth:`Scheme.open`."""
+        return FullTable(self, shape, frozen(stored_array(arrays, "rows", np.float32, (shape.rows, shape.dim))))
+
+
+@dataclass(frozen=True, slots=True)
+class FullTable:
+    """Uncompressed rows.
+
+    Attributes
+    ----------
+    rows : float32[n, dim]
+    """
+
+    scheme: Full
+    shape: TableShape
+    rows: F32
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.rows.nbytes
+
+    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
+        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
+
+        Raises
+        ------
+        NotFoundError
+            A row outside the table.
+        InvalidArgumentError
+            ``rows`` are not integers, or ``out`` cannot hold the result.
+        """
+        checked = check_rows(rows, self.shape.rows)
+        out = output_buffer(out, len(checked), self.shape.dim)
+        lookup.take(self.rows, checked, out)
+        return out
+
+    def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
+        """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""
+        return plain_scorer(self.rows, queries_matrix(queries, self.shape.dim), metric)
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Give ``rows``."""
+        return {"rows": self.rows}
+
+    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
+        """Give the ``rows`` of further vectors float32[m, dim]."""
+        return self.scheme.fit(vectors).arrays()
+
+
+def plain_scorer(rows: NDArray[Any], queries: F32, metric: Metric) -> KernelScorer:
+    """Give the scorer of rows that are plain numbers: float32, or halves as uint16."""
+    operands: Operands
+    if metric is Metric.L2:
+        operands = PlainL2(rows, frozen(queries))
+    else:
+        operands = PlainDot(rows, frozen(queries), bias_of(metric))
+    return KernelScorer(len(rows), len(queries), operands, operands)

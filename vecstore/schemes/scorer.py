@@ -1,0 +1,109 @@
+"""The scorer of every scheme whose distances the kernels compute."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vecstore.errors import InvalidArgumentError, NotFoundError
+from vecstore.kernels import distance
+from vecstore.kernels.distance import Operands
+from vecstore.types import F32, I64, Metric
+
+__all__ = ["KernelScorer", "bias_of", "check_rows"]
+
+
+def bias_of(metric: Metric) -> np.float32:
+    """Give b such that a distance is b - <query, row>; for ``ip`` and ``cosine``."""
+    return np.float32(1 if metric is Metric.COSINE else 0)
+
+
+def check_rows(rows: I64, n_rows: int) -> I64:
+    """Give ``rows`` as contiguous int64[n], all of them inside a table of ``n_rows``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Not one-dimensional integers.
+    NotFoundError
+        A row outside the table.
+    """
+    given = np.asarray(rows)
+    if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
+        raise InvalidArgumentError(f"rows: expected int64[n], got {given.dtype}{list(given.shape)}", field="rows")
+    checked = np.ascontiguousarray(given, dtype=np.int64)
+    if checked.size and not (checked.min() >= 0 and checked.max() < n_rows):
+        bad = checked[(checked < 0) | (checked >= n_rows)]
+        raise NotFoundError(f"rows: there is no row {bad[0]} in a table of {n_rows} rows", field="rows")
+    return checked
+
+
+class KernelScorer:
+    """Distances by the generic kernels.
+
+    Parameters
+    ----------
+    n_rows, n_queries : int
+        Rows of the table, and queries.
+    operands : Operands
+        Arrays for exact distances to the stored rows.
+    traversal : Operands
+        Arrays for graph walks; the same object where there is nothing coarser.
+    """
+
+    def __init__(self, n_rows: int, n_queries: int, operands: Operands, traversal: Operands) -> None:
+        self.operands = operands
+        self.traversal = traversal
+        self._n_rows = n_rows
+        self._n_queries = n_queries
+
+    def scan(self, start: int, stop: int, out: F32) -> None:
+        """Write the distances of rows start..stop into ``out`` float32[q, stop - start].
+
+        Raises
+        ------
+        InvalidArgumentError
+            Rows outside the table, or ``out`` of another shape or dtype.
+        """
+        if not 0 <= start <= stop <= self._n_rows:
+            raise InvalidArgumentError(f"rows {start}..{stop} are outside a table of {self._n_rows} rows", field="rows")
+        self._check_out(out, stop - start)
+        distance.scan(self.operands, start, stop, out)
+
+    def gather(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n].
+
+        Raises
+        ------
+        InvalidArgumentError
+            ``rows`` are not integers, or ``out`` has another shape or dtype.
+        NotFoundError
+            A row outside the table.
+        """
+        checked = check_rows(rows, self._n_rows)
+        self._check_out(out, len(checked))
+        distance.gather(self.operands, checked, out)
+
+    def rerank(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[q, m], each query its own, into ``out`` float32[q, m].
+
+        A row of -1 gets ``inf``.
+
+        Raises
+        ------
+        InvalidArgumentError
+            ``rows`` or ``out`` have another shape or dtype.
+        """
+        if rows.ndim != 2 or rows.dtype != np.int64 or len(rows) != self._n_queries:
+            raise InvalidArgumentError(
+                f"rows: expected int64[{self._n_queries}, m], got {rows.dtype}{list(rows.shape)}", field="rows"
+            )
+        self._check_out(out, rows.shape[1])
+        distance.rerank(self.operands, np.ascontiguousarray(rows), self._n_rows, out)
+
+    def _check_out(self, out: F32, width: int) -> None:
+        expected = (self._n_queries, width)
+        if out.shape != expected or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+            raise InvalidArgumentError(
+                f"out: expected a writable C-contiguous float32{list(expected)}, got {out.dtype}{list(out.shape)}",
+                field="out",
+            )
