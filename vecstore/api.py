@@ -6,7 +6,7 @@ protocols runs unchanged on either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -120,6 +120,29 @@ class Collection(Protocol):
 
     def upsert(self, ids: Any, vectors: Any, metadata: Metadata | None = None) -> int:
         """Add rows, replacing those (vector and metadata) whose ids exist; give their number."""
+        ...
+
+    def insert_many(
+        self,
+        batches: Iterable[tuple[Any, Any, Metadata | None]],
+        *,
+        upsert: bool = True,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Write a stream of batches (ids, vectors, metadata), each as :meth:`upsert` would; give the rows written.
+
+        Each batch is durable before the next is taken (a server takes chunks of a large batch one by one,
+        each whole). After an error the batches before it stay; a note on the exception says how many rows they hold.
+
+        Parameters
+        ----------
+        batches : iterable of (ids, vectors, metadata)
+            Read as fast as they are stored; metadata may be None.
+        upsert : bool
+            Replace rows whose ids exist, instead of refusing them.
+        on_progress : callable, optional
+            Called with the number of rows that are durable so far.
+        """
         ...
 
     def get(self, ids: Any, *, columns: Sequence[str] | None = None, vectors: bool = True) -> list[Point | None]:

@@ -7,7 +7,7 @@ import queue
 import threading
 from typing import Final
 
-from vecstore.errors import StoreClosed, VecstoreError
+from vecstore.errors import NotFoundError, StoreClosed, VecstoreError
 from vecstore.maintenance import Maintenance
 
 _log = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ class Background:
                 continue
             try:
                 work(maintenance)  # type: ignore[operator]
-            except StoreClosed:
-                _log.debug("background work gave up: the store is closing")
+            except (StoreClosed, NotFoundError):
+                _log.debug("background work gave up: the store is closing, or the collection was dropped")
             except VecstoreError:
                 # The collection stays as it was and usable; the next write or open asks again.
                 _log.exception("background work failed", extra={"collection": maintenance.name})

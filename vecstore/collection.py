@@ -19,11 +19,11 @@ from vecstore.api import SCAN_BATCH, CollectionStats, CompressReport
 from vecstore.background import Background
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig, StoreConfig
-from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError
+from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError, VecstoreError
 from vecstore.filters import Filter, as_filter, check
 from vecstore.maintenance import Maintenance
 from vecstore.metadata import as_metadata, conform, schema_of
-from vecstore.search import Found, search_view
+from vecstore.search import Found, joined, search_view
 from vecstore.segment import Segment
 from vecstore.storage import delta
 from vecstore.storage.catalog import CollectionStore
@@ -35,6 +35,7 @@ from vecstore.types import (
     Metadata,
     Metric,
     Point,
+    as_count,
     as_ids,
     as_matrix,
     as_queries,
@@ -45,10 +46,17 @@ from vecstore.view import SourceView, View, Views
 
 #: Largest batch of one insert or upsert, in bytes of float32 vectors: it becomes one value of the catalog.
 MAX_BATCH_BYTES = 1 << 30
-#: Largest k of a search.
+#: Largest k and ef of a search.
 MAX_K = 10_000
+MAX_EF = 100_000
+#: Largest batch of a scan, in rows.
+MAX_SCAN_BATCH = 1 << 30
 #: Queries below which a call is not split over threads.
 _QUERIES_PER_THREAD = 4
+
+
+class Lease:
+    """Held by a database and its collections: the store is closed once nobody has any of them."""
 
 
 class EmbeddedCollection:
@@ -66,6 +74,7 @@ class EmbeddedCollection:
         pool: ThreadPoolExecutor | None,
         background: Background | None,
         readonly: bool,
+        lease: Lease,
     ) -> None:
         self._name = name
         self._store = CollectionStore(name, uid)
@@ -76,6 +85,7 @@ class EmbeddedCollection:
         self._pool = pool
         self._background = background
         self._readonly = readonly
+        self._lease = lease
         self.maintenance = Maintenance(self._store, self._views, commits, folder)
         self._unsealed = 0
         self._unsealed_lock = threading.Lock()
@@ -136,13 +146,14 @@ class EmbeddedCollection:
         upsert: bool = True,
         on_progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Write many batches of (ids, vectors, metadata), each whole or not at all; give the rows written.
-
-        ``on_progress`` is called with the rows written so far, after each durable batch.
-        """
+        """Write a stream of batches (ids, vectors, metadata), each whole or not at all; give the rows written."""
         written = 0
         for ids, vectors, metadata in batches:
-            written += self._write(ids, vectors, metadata, replace=upsert)
+            try:
+                written += self._write(ids, vectors, metadata, replace=upsert)
+            except VecstoreError as error:
+                error.add_note(f"{written} rows of the batches before it are stored")
+                raise
             if on_progress is not None:
                 on_progress(written)
         return written
@@ -181,14 +192,16 @@ class EmbeddedCollection:
             return int(self._commits.run(self._store.delete(keys))) if len(keys) else 0
         view = self._views.current()
         condition = _checked(where, view)
-        deleted = 0
-        for source in view.sources:
-            rows = source.rows(condition).rows
-            if len(rows):
-                # Rows replaced since the view was taken keep their new version: it was never matched.
-                operation = self._store.delete(source.source.ids(rows), source.source.sequences(rows))
-                deleted += int(self._commits.run(operation))
-        return deleted
+        matched = [(s.source, s.rows(condition).rows) for s in view.sources if s.rows(condition).count]
+        if not matched:
+            return 0
+        # One commit for all sources. Rows replaced since the view was taken keep their new version: it was
+        # never matched.
+        operation = self._store.delete(
+            np.concatenate([source.ids(rows) for source, rows in matched]),
+            np.concatenate([source.sequences(rows) for source, rows in matched]),
+        )
+        return int(self._commits.run(operation))
 
     def flush(self) -> None:
         """Make all writes durable and seal the delta into a segment."""
@@ -252,8 +265,7 @@ class EmbeddedCollection:
         vectors: bool = True,
     ) -> Iterator[pa.RecordBatch]:
         """Go through all rows in order of writing, as of the moment of the call."""
-        if batch_size < 1:
-            raise InvalidArgumentError(f"batch_size: expected 1 or more, got {batch_size}", field="batch_size")
+        batch_size = as_count(batch_size, name="batch_size", limit=MAX_SCAN_BATCH)
         view = self._views.current()
         condition, kept = _checked(where, view), _columns(view, columns)
         return _scan(view, condition, kept, batch_size=batch_size, vectors=vectors)
@@ -269,9 +281,8 @@ class EmbeddedCollection:
         columns: Sequence[str] | None = None,
     ) -> Hits:
         """Give the k nearest rows of each query."""
-        for name, value, limit in (("k", k, MAX_K), ("ef", 1 if ef is None else ef, 100_000)):
-            if not 1 <= value <= limit:
-                raise InvalidArgumentError(f"{name}: expected 1 to {limit}, got {value}", field=name)
+        k = as_count(k, name="k", limit=MAX_K)
+        ef = None if ef is None else as_count(ef, name="ef", limit=MAX_EF)
         view = self._views.current()
         matrix = as_queries(queries, dim=view.settings.dim)
         if view.settings.metric is Metric.COSINE:
@@ -290,7 +301,7 @@ class EmbeddedCollection:
         if self._pool is None or threads < 2:
             return search_part(queries)
         parts = list(self._pool.map(search_part, np.array_split(queries, threads)))
-        return Found(*(np.concatenate([getattr(p, name) for p in parts]) for name in Found.__dataclass_fields__))  # type: ignore[arg-type]
+        return joined(parts)
 
     # -- inside -----------------------------------------------------------------------------------------------
 
@@ -348,8 +359,8 @@ def _columns(view: View, columns: Sequence[str] | None) -> dict[str, str]:
     known = view.record.columns
     if columns is None:
         return dict(known)
-    if isinstance(columns, str):
-        raise InvalidArgumentError(f"columns: expected a list of names, got the string {columns!r}", field="columns")
+    if isinstance(columns, str) or not isinstance(columns, Iterable):
+        raise InvalidArgumentError(f"columns: expected a list of names, got {columns!r}", field="columns")
     for name in columns:
         if name not in known:
             raise InvalidArgumentError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from vecstore import verification
 from vecstore.background import Background
-from vecstore.collection import EmbeddedCollection, scheme_config
+from vecstore.collection import EmbeddedCollection, Lease, scheme_config
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig, HnswConfig, StoreConfig
 from vecstore.errors import AlreadyExistsError, InvalidArgumentError, ReadOnlyError
 from vecstore.storage import catalog
+from vecstore.storage.atomic import remove_folder
 from vecstore.storage.store import Store
 from vecstore.types import Metric
 
@@ -62,7 +62,8 @@ class EmbeddedDatabase:
         self._background = Background() if settings.background and not self._readonly else None
         self._collections: dict[str, EmbeddedCollection] = {}
         self._lock = threading.Lock()
-        self._close = weakref.finalize(self, _shut_down, self._background, self._pool, self._store)
+        self._lease = Lease()
+        self._close = weakref.finalize(self._lease, _shut_down, os.getpid(), self._background, self._pool, self._store)
 
     @property
     def path(self) -> Path:
@@ -83,11 +84,7 @@ class EmbeddedDatabase:
         """Create a collection."""
         if self._readonly:
             raise ReadOnlyError("the store was opened with mode='r'; open it with mode='w' to create collections")
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InvalidArgumentError(
-                f"name: {name!r} cannot be used: 1 to 128 letters, digits, '_', '-' or '.', not starting with '.'",
-                field="name",
-            )
+        _check_name(name)
         config = CollectionConfig(
             dim=dim,
             metric=metric,  # type: ignore[arg-type]  # checked and converted by the config
@@ -107,6 +104,7 @@ class EmbeddedDatabase:
 
     def collection(self, name: str) -> EmbeddedCollection:
         """Give an existing collection."""
+        _check_name(name)
         with self._store.environment.read() as transaction:
             uid = catalog.read_record(transaction, name).uid
         with self._lock:
@@ -122,6 +120,7 @@ class EmbeddedDatabase:
                     pool=self._pool,
                     background=self._background,
                     readonly=self._readonly,
+                    lease=self._lease,
                 )
                 self._collections[name] = known
             return known
@@ -135,13 +134,14 @@ class EmbeddedDatabase:
         """Delete a collection with all its rows."""
         if self._readonly:
             raise ReadOnlyError("the store was opened with mode='r'; open it with mode='w' to drop collections")
+        _check_name(name)
         dropped: set[str] = self._commits.run(lambda transaction: catalog.drop_collection(transaction, name))
         with self._lock:
             known = self._collections.pop(name, None)
         if known is not None:
             known.maintenance.stop()
         for segment in dropped:
-            shutil.rmtree(self._store.segments / segment, ignore_errors=True)
+            remove_folder(self._store.segments / segment)
 
     def verify(self) -> list[str]:
         """Check every checksum; give one line per problem, an empty list when all is well."""
@@ -149,6 +149,9 @@ class EmbeddedDatabase:
 
     def close(self) -> None:
         """Stop background work and let go of everything; closing twice is fine."""
+        with self._lock:
+            for known in self._collections.values():
+                known.maintenance.stop()
         self._close()
 
     def __enter__(self) -> Self:
@@ -160,8 +163,21 @@ class EmbeddedDatabase:
         self.close()
 
 
-def _shut_down(background: Background | None, pool: ThreadPoolExecutor | None, store: Store) -> None:
-    """Close in order: work that writes, then searches, then the files under them."""
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"name: {name!r} cannot be used: 1 to 128 letters, digits, '_', '-' or '.', not starting with '.'",
+            field="name",
+        )
+
+
+def _shut_down(owner: int, background: Background | None, pool: ThreadPoolExecutor | None, store: Store) -> None:
+    """Close in order: work that writes, then searches, then the files under them.
+
+    A forked child does nothing: threads, transactions and the lock are those of process ``owner``.
+    """
+    if os.getpid() != owner:
+        return
     if background is not None:
         background.close()
     if pool is not None:

@@ -8,7 +8,6 @@ folders, which the next writer sweeps.
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -20,8 +19,9 @@ from vecstore.api import CompressReport
 from vecstore.building import build_segment, gather, graph_is_current, purged
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig
-from vecstore.errors import InternalError
-from vecstore.segment import Segment
+from vecstore.errors import InternalError, VecstoreError
+from vecstore.segment import RowSource, Segment
+from vecstore.storage.atomic import remove_folder
 from vecstore.storage.catalog import CollectionStore, Publication
 from vecstore.storage.records import Manifest, SegmentEntry
 from vecstore.types import F32, U64
@@ -134,18 +134,13 @@ class Maintenance:
         The long part runs beside seals; only what was sealed meanwhile is encoded with sealing held off.
         """
         started = time.monotonic()
+        entries: list[SegmentEntry] = []
         with self._merging:
-            before = self._views.current()
-            done = {view.source: self._encoded(view, before, settings) for view in before.segments}
-            with self._sealing:
-                view = self._views.current()
-                for late in view.segments:
-                    if late.source not in done:
-                        done[late.source] = self._encoded(late, view, settings)
-                entries, sealed, dropped = self._seal_delta(view, settings)
-                entries = [entry for built in done.values() for entry in built[0]] + entries
-                gone = np.concatenate([*(built[1] for built in done.values()), dropped])
-                self._publish(_names(view.segments), entries, gone, sealed=sealed, config=settings)
+            try:
+                view = self._encode_all(settings, entries)
+            except VecstoreError:
+                self._discard(entries)
+                raise
         after = self._views.current()
         return CompressReport(
             rows=sum(entry.rows for entry in entries),
@@ -155,12 +150,31 @@ class Maintenance:
             seconds=time.monotonic() - started,
         )
 
-    def _encoded(self, source: SourceView, view: View, settings: CollectionConfig) -> tuple[list[SegmentEntry], U64]:
+    def _encode_all(self, settings: CollectionConfig, entries: list[SegmentEntry]) -> View:
+        """Write every row again and publish; ``entries`` takes up what is written. Give the view that was encoded."""
+        before = self._views.current()
+        encoded: dict[RowSource, U64] = {}
+        for source in before.segments:
+            encoded[source.source] = source.dead
+            entries += self._encoded(source, before, settings)
+        with self._sealing:
+            view = self._views.current()
+            for late in view.segments:
+                if late.source not in encoded:
+                    encoded[late.source] = late.dead
+                    entries += self._encoded(late, view, settings)
+            rest, sealed, dropped = self._seal_delta(view, settings)
+            entries += rest
+            gone = np.concatenate([*encoded.values(), dropped])
+            self._publish(_names(view.segments), entries, gone, sealed=sealed, config=settings)
+        return view
+
+    def _encoded(self, source: SourceView, view: View, settings: CollectionConfig) -> list[SegmentEntry]:
         """Write one segment again with other schemes; its graph is kept where no row is left out."""
         segment = _segment(source)
         rows = gather([source], view.record.columns, settings.dim)
         if len(rows) == 0:
-            return [], source.dead
+            return []
         keeps_graph = len(rows) == len(segment) and graph_is_current(segment.description.graph, settings.index)
         entry = build_segment(
             self._folder,
@@ -170,7 +184,7 @@ class Maintenance:
             graph=segment.graph if keeps_graph else None,
             should_stop=self._stop.is_set,
         )
-        return [entry], source.dead
+        return [entry]
 
     def _publish(
         self,
@@ -188,18 +202,24 @@ class Maintenance:
             ordered = sorted([*kept, *entries], key=lambda entry: entry.first)
             return Manifest(segments=tuple(ordered), sealed=manifest.sealed if sealed is None else sealed)
 
-        published = False
+        # Only an error that vecstore raised on purpose says that nothing was committed. After anything else (an
+        # interrupt) the manifest may name the new folders, now or soon: the next writer's sweep decides.
         try:
             generation = self._commits.run(self._store.publish(Publication(removed, manifest_of, gone, config)))
-            published = generation is not None
-            if not published:
-                raise InternalError(
-                    f"collection {self._store.name!r}: segments changed under a merge; nothing was lost"
-                )
-        finally:
-            for name in removed if published else {entry.segment for entry in entries}:
-                shutil.rmtree(self._folder / name, ignore_errors=True)
+        except VecstoreError:
+            self._discard(entries)
+            raise
+        if generation is None:
+            self._discard(entries)
+            raise InternalError(f"collection {self._store.name!r}: segments changed under a merge; nothing was lost")
+        for name in removed:
+            remove_folder(self._folder / name)
         _log.debug("published", extra={"collection": self._store.name, "generation": generation})
+
+    def _discard(self, entries: list[SegmentEntry]) -> None:
+        """Remove segments that were written and will not be published."""
+        for entry in entries:
+            remove_folder(self._folder / entry.segment)
 
 
 def _due(view: View) -> list[SourceView]:

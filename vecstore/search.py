@@ -44,6 +44,16 @@ class Found:
     counts: I64
 
 
+def joined(parts: list[Found]) -> Found:
+    """Put the results of consecutive queries together."""
+    return Found(
+        np.concatenate([part.sources for part in parts]),
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.distances for part in parts]),
+        np.concatenate([part.counts for part in parts]),
+    )
+
+
 def search_view(view: View, queries: F32, k: int, *, where: Filter | None, ef: int | None, exact: bool) -> Found:
     """Find the k nearest live rows of each query.
 
@@ -136,15 +146,24 @@ def _merged(parts: list[tuple[I64, F32]], queries: int, k: int) -> Found:
     )
     if not parts:
         return found
+    if len(parts) == 1:
+        rows, distances = parts[0]
+        sources = np.zeros(rows.shape, np.int64)
+    else:
+        rows, distances, sources = _nearest_of_all(parts, k)
+    width = rows.shape[1]
+    found.rows[:, :width] = rows
+    found.distances[:, :width] = distances
+    found.sources[:, :width] = np.where(rows < 0, -1, sources)
+    found.counts[:] = np.count_nonzero(rows >= 0, axis=1)
+    return found
+
+
+def _nearest_of_all(parts: list[tuple[I64, F32]], k: int) -> tuple[I64, F32, I64]:
+    """Give the k nearest rows over several sources, their distances, and which source each is of."""
     rows = np.concatenate([rows for rows, _ in parts], axis=1)
     distances = np.concatenate([distances for _, distances in parts], axis=1)
     sources = np.repeat(np.arange(len(parts)), [rows.shape[1] for rows, _ in parts])
-    distances = np.where(rows < 0, np.float32(np.inf), distances)
     # Sources ascend by sequence number and each is sorted, so a stable sort keeps the order of writing.
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    width = order.shape[1]
-    found.rows[:, :width] = np.take_along_axis(rows, order, 1)
-    found.distances[:, :width] = np.take_along_axis(distances, order, 1)
-    found.sources[:, :width] = np.where(found.rows[:, :width] < 0, -1, sources[order])
-    found.counts[:] = np.count_nonzero(found.rows >= 0, axis=1)
-    return found
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1), sources[order]

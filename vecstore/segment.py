@@ -17,6 +17,7 @@ from vecstore.index.hnsw import Graph
 from vecstore.metadata import conform
 from vecstore.schemes.base import CompressedTable, TableShape
 from vecstore.storage import segment_files
+from vecstore.storage.array_files import ArrayFile
 from vecstore.storage.checksum import digest_bytes
 from vecstore.storage.delta import ids_from_arrow
 from vecstore.storage.records import SegmentEntry
@@ -103,11 +104,11 @@ class Segment:
         return TableShape(rows=self.description.rows, dim=self.description.dim)
 
     @cached_property
-    def _codes_file(self) -> segment_files.ArrayFile:
+    def _codes_file(self) -> ArrayFile:
         return self._files.arrays(segment_files.CODES)
 
     @cached_property
-    def _refine_file(self) -> segment_files.ArrayFile:
+    def _refine_file(self) -> ArrayFile:
         return self._files.arrays(segment_files.REFINE)
 
     @cached_property
@@ -152,7 +153,8 @@ class Segment:
         """Sequence numbers where they have gaps, else None."""
         if segment_files.SEQUENCE_COLUMN not in self._table.column_names:
             return None
-        return self._table.column(segment_files.SEQUENCE_COLUMN).chunk(0).to_numpy()
+        sequences: U64 = self._table.column(segment_files.SEQUENCE_COLUMN).chunk(0).to_numpy()
+        return sequences
 
     @property
     def _is_consecutive(self) -> bool:
@@ -166,8 +168,16 @@ class Segment:
         self._codes_file.check_rows(rows, type(self._codes_table.scheme).row_arrays)
         return self._codes_table.lookup(rows)
 
+    @cached_property
+    def _int_ids(self) -> I64 | None:
+        """The ids as an array, where they are int64 (a map, not a copy)."""
+        column = self._table.column("id").chunk(0)
+        return column.to_numpy() if pa.types.is_integer(column.type) else None
+
     def ids(self, rows: I64) -> IdArray:
         """Give the ids of ``rows``."""
+        if self._int_ids is not None:
+            return self._int_ids[rows]
         return ids_from_arrow(self._table.column("id").take(pa.array(rows)))
 
     def metadata(self, rows: I64, columns: dict[str, str]) -> pa.Table:
@@ -198,14 +208,16 @@ class Segment:
         column = self._sequence_column
         if column is None:
             return np.empty(0, np.int64)
-        rows = np.searchsorted(column, inside)
-        return rows[column[np.minimum(rows, len(column) - 1)] == inside].astype(np.int64)
+        rows: I64 = np.searchsorted(column, inside).astype(np.int64)
+        is_here = column[np.minimum(rows, len(column) - 1)] == inside
+        return rows[is_here]
 
     def sequences(self, rows: I64) -> U64:
         """Give the sequence numbers of ``rows``."""
         if self._is_consecutive or self._sequence_column is None:
             return rows.astype(np.uint64) + np.uint64(self.first)
-        return self._sequence_column[rows]
+        sequences: U64 = self._sequence_column[rows]
+        return sequences
 
     def verify(self) -> list[str]:
         """Check all bytes, the golden look-ups and the graph; give one line per problem."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -205,7 +206,27 @@ def unit_rows(matrix: F32, *, name: str = "vectors") -> F32:
     if len(norms) and norms.min() == 0.0:
         row = int(np.argmin(norms))
         raise InvalidArgumentError(f"{name}: row {row} is all zeros, which has no direction under cosine", field=name)
-    return (matrix / norms[:, None]).astype(np.float32)
+    # Rows at unit length but for float32 rounding stay bit for bit: what was exported imports unchanged.
+    norms[np.abs(norms - 1.0) <= 2.0**-23] = 1.0
+    scaled: F32 = (matrix / norms[:, None]).astype(np.float32)
+    return scaled
+
+
+def as_count(value: Any, *, name: str, limit: int) -> int:
+    """Give ``value`` as an int from 1 to ``limit``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Not an integer, or outside.
+    """
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = 0
+    if isinstance(value, bool) or not 1 <= count <= limit:
+        raise InvalidArgumentError(f"{name}: expected an integer from 1 to {limit}, got {value!r}", field=name)
+    return count
 
 
 def as_ids(ids: Any, *, name: str = "ids") -> IdArray:
@@ -218,6 +239,10 @@ def as_ids(ids: Any, *, name: str = "ids") -> IdArray:
     """
     if hasattr(ids, "to_pylist"):  # pyarrow arrays
         ids = ids.to_pylist()
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise InvalidArgumentError(
+            f"{name}: expected a sequence of int64 or str, got the single value {ids!r}; pass [{ids!r}]", field=name
+        )
     array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
     if array.ndim != 1:
         raise InvalidArgumentError(f"{name}: expected one dimension, got shape {list(array.shape)}", field=name)
@@ -232,13 +257,26 @@ def as_ids(ids: Any, *, name: str = "ids") -> IdArray:
         kinds = sorted({type(value).__name__ for value in (ids if not isinstance(ids, np.ndarray) else values)})
         raise InvalidArgumentError(f"{name}: expected all int64 or all str, got {', '.join(kinds)}", field=name)
     for position, value in enumerate(values):
-        # A character has at most 4 bytes: only long strings need to be encoded to know.
-        if not value or (len(value) * 4 > MAX_ID_BYTES and len(value.encode()) > MAX_ID_BYTES):
-            problem = "is empty" if not value else f"is longer than {MAX_ID_BYTES} bytes"
+        problem = _id_problem(value)
+        if problem:
             raise InvalidArgumentError(f"{name}: string at position {position} {problem}", field=name)
     strings = np.empty(len(values), object)
     strings[:] = values
     return strings
+
+
+def _id_problem(value: str) -> str:
+    """Say why a string cannot be an id, or nothing."""
+    if not value:
+        return "is empty"
+    if value.isascii():
+        size = len(value)
+    else:
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            return "has a lone surrogate, which is no Unicode text"
+    return f"is longer than {MAX_ID_BYTES} bytes" if size > MAX_ID_BYTES else ""
 
 
 def _was_mixed(ids: Any) -> bool:

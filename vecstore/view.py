@@ -153,7 +153,7 @@ class Views:
     @contextmanager
     def snapshot(self) -> Iterator[tuple[Transaction, View]]:
         """Give a read transaction and the view of exactly its commit."""
-        attempts = 0
+        missing_in = -1
         while True:
             with self._environment.read() as transaction:
                 head = self._store.head(transaction)
@@ -162,11 +162,12 @@ class Views:
                 except FileNotFoundError as error:
                     # A merge replaced the segment between reading the manifest and opening the folder. The
                     # next snapshot has the new manifest, unless the folder is truly gone.
-                    attempts += 1
-                    if attempts > 3:
+                    if missing_in == head.generation:
                         raise CorruptionError(
-                            f"{error.filename}: segment is missing", field=str(error.filename)
+                            f"{error.filename}: a segment is missing; restore the store from a copy",
+                            field=str(error.filename),
                         ) from None
+                    missing_in = head.generation
                     continue
                 if view is not None:
                     yield transaction, view

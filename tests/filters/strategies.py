@@ -24,8 +24,10 @@ SCHEMA = pa.schema(
 )
 
 # Few distinct values, so that equal ones meet, and those where int64 and float64 part ways.
-ints = st.sampled_from([-(2**63), -BIG - 1, -1, 0, 1, 2, 3, BIG, BIG + 1, 2**63 - 1]) | st.integers(-5, 5)
-floats = st.sampled_from([0.0, -0.0, 0.5, 1.0, -1.5, 2.0, float(BIG), BIG + 2.0, 2.0**63, -(2.0**63), 1e300, -1e300])
+ints = st.sampled_from([-(2**63), -BIG - 1, -1, 0, 1, 2, 3, BIG, BIG + 1, BIG + 3, 2**63 - 1]) | st.integers(-5, 5)
+floats = st.sampled_from(
+    [0.0, -0.0, 0.5, 1.0, -1.5, 2.0, float(BIG), BIG + 2.0, BIG + 4.0, 2.0**63, -(2.0**63), 1e300, -1e300]
+)
 words = st.text(st.sampled_from("ab%_\\'\"é漢😀.\n*"), max_size=4)
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2020, 1, 3), timezones=st.just(UTC)) | st.sampled_from(
     [datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 2, 0, 0, 0, 1, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)]

@@ -75,6 +75,11 @@ def test_floats_compare_exactly_with_large_integers():
     assert mask(col("x") < BIG + 1, table).tolist() == [True, False, False, False]
     assert mask(col("x") == BIG + 1, table).tolist() == [False] * 4
     assert mask(col("x") != BIG + 1, table).tolist() == [True, True, True, False]
+    # As a float, BIG + 3 becomes BIG + 4.
+    upper = column("x", [BIG + 2.0, BIG + 4.0], pa.float64())
+    assert mask(col("x") < BIG + 3, upper).tolist() == [True, False]
+    assert mask(col("x") > BIG + 3, upper).tolist() == [False, True]
+    assert mask(col("x") == BIG + 3, upper).tolist() == [False, False]
     assert mask(col("x").isin([BIG + 1, BIG + 2]), table).tolist() == [False, True, False, False]
 
 

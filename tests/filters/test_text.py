@@ -271,6 +271,7 @@ def test_any_text_gives_a_filter_or_a_filter_error(text):
         "a = " + "-" * 5000 + "1",
         "a = 1 AND (" * 5000,
         "f(" * 100 + "a" + ")" * 100,
+        " OR ".join(["a = 1"] * 15_000),
         "a = '" + "x" * 300_000 + "'",
         "a IN (" + ", ".join(map(str, range(10_001))) + ")",
     ],

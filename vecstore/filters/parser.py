@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 #: Longest filter text, in characters: room for the longest IN list of any int64.
 MAX_TEXT = 256 * 1024
+#: Most names, values, operators and signs of a text, so that no text takes seconds to parse.
+MAX_TOKENS = 50_000
 
 _ALLOWED = (
     "Allowed: a column compared with a value (= <> != < <= > >=), BETWEEN, IN (...), IS NULL, LIKE, CONTAINS, a bool "
@@ -133,6 +135,8 @@ def _screened(text: str, tokens: list[Token]) -> list[Token]:
 
     Refuses functions too, and nesting that the recursive parser could not bear.
     """
+    if len(tokens) > MAX_TOKENS:
+        _fail(text, 0, f"the filter has {len(tokens)} names, values, operators and signs; at most {MAX_TOKENS}")
     screened: list[Token] = []
     parentheses = negations = 0
     for token in tokens:

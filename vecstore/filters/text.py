@@ -47,7 +47,8 @@ def parse(text: str) -> Filter:
     ------
     FilterError
         Anything else than the above, a number outside int64 or float64, or over a limit: 262,144 characters,
-        24 levels of nesting, 10,000 values of IN. The message shows the place.
+        50,000 names, values, operators and signs, 24 levels of nesting, 10,000 values of IN. The message shows
+        the place.
     """
     # sqlglot is slow to import, and those who build filters in Python never need it.
     from vecstore.filters.parser import parse_text

@@ -20,6 +20,7 @@ from vecstore.errors import CorruptionError, InvalidArgumentError, StoreClosed
 from vecstore.index.hnswlib_export import Levels, export_levels
 from vecstore.kernels import graph as kernels
 from vecstore.kernels.distance import frozen
+from vecstore.kernels.graph import Links
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I32, I64, Mask, Metric
 
@@ -52,31 +53,16 @@ class GraphHits(NamedTuple):
 class Graph:
     """Links between the rows of one table; immutable, safe to use from threads, arrays may be memory maps.
 
-    Rows that also are on upper levels have a *place* there for each level: level 1's places come first, in order of
-    rows, then level 2's, and so on.
-
     Attributes
     ----------
-    links : int32[n, 2 M]
-        Neighbours of each row on level 0, -1 for none.
-    nodes : int32[t]
-        The row of each place.
-    upper_links : int32[t, M]
-        Places of neighbours on the same level, -1 for none.
-    down : int32[t]
-        The same row's place one level below; on level 1 the row itself.
+    links : Links
+        The links, where each upper level's places ascend by row, and level 1 comes first.
     level_starts : int64[levels + 1]
-        First place of each upper level, and t.
-    entry : int
-        The place where searches start; the row where there are no upper levels.
+        First place of each upper level, and the number of places.
     """
 
-    links: I32
-    nodes: I32
-    upper_links: I32
-    down: I32
+    links: Links
     level_starts: I64
-    entry: int
 
     @classmethod
     def open(cls, arrays: Mapping[str, NDArray[Any]], rows: int) -> Graph:
@@ -100,17 +86,18 @@ class Graph:
         first, last = (starts[-2], starts[-1]) if len(starts) > 1 else (0, rows)
         if not first <= entry < last or (len(nodes) and not 0 <= nodes[entry] < rows):
             raise CorruptionError(f"graph: entry {entry} is not on the top level", field="entry")
-        return cls(frozen(links), frozen(nodes), frozen(upper_links), frozen(down), frozen(starts), entry)
+        levels = Links(frozen(links), frozen(nodes), frozen(upper_links), frozen(down), entry, len(starts) - 1)
+        return cls(levels, frozen(starts))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Give every array that :meth:`open` needs."""
         return {
-            "links": self.links,
-            "nodes": self.nodes,
-            "upper_links": self.upper_links,
-            "down": self.down,
+            "links": self.links.level0,
+            "nodes": self.links.nodes,
+            "upper_links": self.links.upper,
+            "down": self.links.down,
             "level_starts": self.level_starts,
-            "entry": np.array([self.entry], np.int64),
+            "entry": np.array([self.links.entry], np.int64),
         }
 
     @property
@@ -155,7 +142,7 @@ class Graph:
             raise InvalidArgumentError("this scheme cannot be searched by graph; use exact search", field="scheme")
         if not 1 <= count <= ef:
             raise InvalidArgumentError(f"ef: expected at least the {count} rows wanted (and 1), got {ef}", field="ef")
-        n_rows = len(self.links)
+        n_rows = len(self.links.level0)
         width = min(ef, n_rows)
         visited = np.empty((n_rows + 63) // 64, np.uint64)
         hits = GraphHits(
@@ -163,10 +150,8 @@ class Graph:
             np.empty((n_queries, count), np.float32),
             np.ones(n_queries, np.bool_),
         )
-        levels = len(self.level_starts) - 1
-        upper = (self.nodes, self.upper_links, self.down, self.entry, levels)
         if mask is None:
-            kernels.beam_search(operands, self.links, *upper, width, visited, hits.rows, hits.distances)
+            kernels.beam_search(operands, self.links, width, visited, hits.rows, hits.distances)
             return hits
         if mask.shape != (n_rows,) or mask.dtype != np.bool_:
             raise InvalidArgumentError(
@@ -175,7 +160,7 @@ class Graph:
         limit = n_rows if max_evals is None else min(max_evals, n_rows)
         if limit < 1:
             raise InvalidArgumentError(f"max_evals: expected at least 1, got {max_evals}", field="max_evals")
-        kernels.beam_search_filtered(operands, self.links, *upper, width, visited, frozen(mask), limit, *hits)
+        kernels.beam_search_filtered(operands, self.links, width, visited, frozen(mask), limit, *hits)
         return hits
 
 
@@ -240,14 +225,15 @@ def _assembled(levels: Levels) -> Graph:
     top = levels.nodes[-1] if levels.nodes else None
     entry = levels.entry if top is None else int(starts[-2] + np.searchsorted(top, levels.entry))
     width = levels.level0.shape[1] // 2
-    return Graph(
-        frozen(levels.level0),
-        frozen(np.concatenate([np.empty(0, np.int32), *levels.nodes])),
-        frozen(np.concatenate([np.empty((0, width), np.int32), *places])),
-        frozen(np.concatenate([np.empty(0, np.int32), *down])),
-        frozen(starts),
-        entry,
-    )
+    arrays = {
+        "links": levels.level0,
+        "nodes": np.concatenate([np.empty(0, np.int32), *levels.nodes]),
+        "upper_links": np.concatenate([np.empty((0, width), np.int32), *places]),
+        "down": np.concatenate([np.empty(0, np.int32), *down]),
+        "level_starts": starts,
+        "entry": np.array([entry], np.int64),
+    }
+    return Graph.open(arrays, len(levels.level0))
 
 
 def _stored(

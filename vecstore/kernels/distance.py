@@ -33,7 +33,7 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 #: Queries scored together while a row is in cache.
 QUERY_TILE = 16
 #: Rows between asking for a row and using it.
-ROWS_AHEAD = 8
+ROWS_AHEAD = 16
 
 
 class PlainDot(NamedTuple):

@@ -10,16 +10,23 @@ links can spoil results but never read outside an array.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from vecstore.kernels.compiling import kernel
+from vecstore.kernels.compiling import Int, kernel
 from vecstore.kernels.distance import Operands, distance, prefetch
 from vecstore.kernels.intrinsics import prefetch_row
-from vecstore.kernels.topk import FREE, distance_of, pack, replace_largest
+from vecstore.kernels.topk import FREE, distance_of, pack, replace_largest, row_of
 from vecstore.types import F32, I32, I64, U64, Mask
 
 #: Rows must be below this: a pool entry keeps one bit of the row's half for "expanded".
 MAX_ROWS = 2**31 - 1
+
+#: Rows of the pool expanded together.
+EXPANDED_TOGETHER = 4
+#: Rows between asking for a row and computing its distance.
+ROWS_AHEAD = 16
 
 _ONE = np.uint64(1)
 _ROW = np.uint64(0xFFFF_FFFF)
@@ -27,60 +34,71 @@ _WORD = np.uint64(6)
 _BIT = np.uint64(63)
 
 
-@kernel
-def descend(
-    operands: Operands, query: int, nodes: I32, links: I32, down: I32, entry: int, levels: int, n_rows: int
-) -> int:
-    """Walk greedily from the top level down and give the row to start from on level 0.
+class Links(NamedTuple):
+    """The links of a graph.
 
-    Parameters
+    Rows that also are on upper levels have a *place* there for each level.
+
+    Attributes
     ----------
-    operands : Operands
-    query : int
+    level0 : int32[n, 2 M]
+        Neighbours of each row, -1 for none.
     nodes : int32[t]
-        The row of each place of the upper levels.
-    links : int32[t, M]
+        The row of each place.
+    upper : int32[t, M]
         Places of neighbours on the same level, -1 for none.
     down : int32[t]
-        The same row's place one level below (unused on level 1).
+        The same row's place one level below; on level 1 the row itself.
     entry : int
         The place to start from; the row itself where there are no upper levels.
     levels : int
         Levels above 0.
-    n_rows : int
     """
-    if levels == 0:
-        return entry
-    place = entry
-    best = distance(operands, query, nodes[place])
-    for level in range(levels, 0, -1):
-        moved = True
-        while moved:
-            moved = False
-            for neighbour in links[place]:
-                if neighbour < 0 or neighbour >= len(nodes) or nodes[neighbour] < 0 or nodes[neighbour] >= n_rows:
-                    continue
-                found = distance(operands, query, nodes[neighbour])
-                if found < best:
-                    best, place, moved = found, neighbour, True
-        if level > 1:
-            below = down[place]
-            if below < 0 or below >= len(nodes) or nodes[below] != nodes[place]:
-                break
-            place = below
-    return nodes[place]
+
+    level0: I32
+    nodes: I32
+    upper: I32
+    down: I32
+    entry: int
+    levels: int
 
 
 @kernel
-def unvisited(links: I32, row: int, visited: U64, n_rows: int, fresh: I32) -> int:
-    """Mark the neighbours of ``row`` as visited; write the new ones into ``fresh`` and give their number.
+def descend(operands: Operands, query: int, links: Links) -> Int:
+    """Walk greedily from the top level down and give the row to start from on level 0."""
+    if links.levels == 0:
+        return np.int64(links.entry)
+    nodes = links.nodes
+    n_rows = np.uint32(links.level0.shape[0])
+    place = np.int64(links.entry)
+    best = distance(operands, query, nodes[place])
+    for level in range(links.levels, 0, -1):
+        moved = True
+        while moved:
+            moved = False
+            for neighbour in links.upper[place]:
+                if neighbour < 0 or neighbour >= len(nodes) or np.uint32(nodes[neighbour]) >= n_rows:
+                    continue
+                found = distance(operands, query, nodes[neighbour])
+                if found < best:
+                    best, place, moved = found, np.int64(neighbour), True
+        below = np.int64(links.down[place])
+        if level == 1 or below < 0 or below >= len(nodes) or nodes[below] != nodes[place]:
+            break
+        place = below
+    return np.int64(nodes[place])
+
+
+@kernel
+def unvisited(level0: I32, row: Int, visited: U64, fresh: I32, count: Int) -> Int:
+    """Mark the neighbours of ``row`` as visited; add the new ones to the ``count`` in ``fresh`` and give their number.
 
     There is no branch on the data: a place in ``fresh`` is always written, and kept by moving on.
     """
-    count = 0
-    for column in range(links.shape[1]):
-        neighbour = np.uint64(np.uint32(links[row, column]))
-        inside = neighbour < np.uint64(n_rows)
+    n_rows = np.uint64(level0.shape[0])
+    for column in range(level0.shape[1]):
+        neighbour = np.uint64(np.uint32(level0[row, column]))
+        inside = neighbour < n_rows
         neighbour = neighbour if inside else np.uint64(0)
         word = visited[neighbour >> _WORD]
         bit = np.uint64(inside) << (neighbour & _BIT)
@@ -91,7 +109,27 @@ def unvisited(links: I32, row: int, visited: U64, n_rows: int, fresh: I32) -> in
 
 
 @kernel
-def insert_sorted(pool: U64, size: int, key: int) -> int:
+def measure(operands: Operands, query: int, fresh: I32, count: Int, found: F32) -> None:
+    """Write the distances of the first ``count`` rows of ``fresh`` into ``found``.
+
+    The rows lie anywhere in memory, so they are asked for some places ahead.
+    """
+    for place in range(min(count, ROWS_AHEAD)):
+        prefetch(operands, fresh[place])
+    for place in range(count):
+        if place + ROWS_AHEAD < count:
+            prefetch(operands, fresh[place + ROWS_AHEAD])
+        found[place] = distance(operands, query, fresh[place])
+
+
+@kernel
+def pool_row(key: np.uint64) -> np.int64:
+    """Give the row of a pool entry, which is a key of topk with the row shifted up; bit 0 says "expanded"."""
+    return np.int64((key & _ROW) >> _ONE)
+
+
+@kernel
+def insert_sorted(pool: U64, size: Int, key: np.uint64) -> Int:
     """Insert ``key`` into the first ``size`` ascending entries of ``pool``, dropping the last of a full pool.
 
     Gives the place; the caller has made sure that the key belongs in the pool.
@@ -110,42 +148,41 @@ def insert_sorted(pool: U64, size: int, key: int) -> int:
 
 
 @kernel
-def entry_key(found: float, row: int) -> int:
-    """Give a pool entry: the key of topk with the row shifted up, so that bit 0 can say "expanded"."""
-    return pack(found, np.uint64(row) << _ONE)
+def walk(operands: Operands, query: int, links: Links, visited: U64, fresh: I32, found: F32, pool: U64) -> Int:
+    """Search level 0; leave the nearest rows in ``pool`` uint64[ef], ascending, and give their number.
 
-
-@kernel
-def walk(
-    operands: Operands, query: int, start: int, links: I32, n_rows: int, visited: U64, fresh: I32, pool: U64
-) -> int:
-    """Search level 0 from ``start``; leave the nearest rows in ``pool`` uint64[ef], ascending, and give their number."""
+    Some of the nearest rows that were not expanded are expanded together, so that memory is read for all of them at
+    once. Nearly every row that enters the pool is expanded in the end, so this computes hardly more distances.
+    """
     visited[:] = 0
+    start = descend(operands, query, links)
     visited[start >> 6] = _ONE << np.uint64(start & 63)
-    pool[0] = entry_key(distance(operands, query, start), start)
+    pool[0] = pack(distance(operands, query, start), start << 1)
     size, cursor = 1, 0
     while cursor < size:
-        row = np.int64((pool[cursor] & _ROW) >> _ONE)
-        pool[cursor] |= _ONE
-        count = unvisited(links, row, visited, n_rows, fresh)
-        for place in range(count):
-            prefetch(operands, fresh[place])
-        first_change = size
-        for place in range(count):
-            key = entry_key(distance(operands, query, fresh[place]), fresh[place])
-            if size < len(pool) or key < pool[size - 1]:
-                first_change = min(first_change, insert_sorted(pool, size, key))
-                size = min(size + 1, len(pool))
-        cursor = min(cursor + 1, first_change)
-        while cursor < size and pool[cursor] & _ONE:
+        count, expanded = 0, 0
+        while cursor < size and expanded < EXPANDED_TOGETHER:
+            if not pool[cursor] & _ONE:
+                count = unvisited(links.level0, pool_row(pool[cursor]), visited, fresh, count)
+                pool[cursor] |= _ONE
+                expanded += 1
             cursor += 1
-        if cursor < size:
-            prefetch_row(links, np.int64((pool[cursor] & _ROW) >> _ONE))
+        for place in range(cursor, min(cursor + EXPANDED_TOGETHER, size)):
+            prefetch_row(links.level0, pool_row(pool[place]))
+        measure(operands, query, fresh, count, found)
+        for place in range(count):
+            key = pack(found[place], np.int64(fresh[place]) << 1)
+            if size < len(pool) or key < pool[size - 1]:
+                entered = insert_sorted(pool, size, key)
+                size = min(size + 1, len(pool))
+                if entered < cursor + EXPANDED_TOGETHER:
+                    prefetch_row(links.level0, fresh[place])
+                cursor = min(cursor, entered)
     return size
 
 
 @kernel
-def push_heap(heap: U64, size: int, key: int) -> None:
+def push_heap(heap: U64, size: Int, key: np.uint64) -> None:
     """Add ``key`` to a min-heap of ``size`` entries with room for one more."""
     place = size
     while place > 0:
@@ -158,7 +195,7 @@ def push_heap(heap: U64, size: int, key: int) -> None:
 
 
 @kernel
-def pop_heap(heap: U64, size: int) -> int:
+def pop_heap(heap: U64, size: Int) -> np.uint64:
     """Take the smallest key out of a min-heap of ``size`` entries."""
     smallest, last = heap[0], heap[size - 1]
     place, size = 0, size - 1
@@ -180,19 +217,18 @@ def pop_heap(heap: U64, size: int) -> int:
 def walk_filtered(
     operands: Operands,
     query: int,
-    start: int,
-    links: I32,
-    n_rows: int,
+    links: Links,
     visited: U64,
     fresh: I32,
+    found: F32,
     kept: Mask,
     frontier: U64,
     best: U64,
 ) -> bool:
-    """Search level 0 through all rows but collect only those in ``kept`` bool[n_rows], as a max-heap in ``best``.
+    """Search level 0 through all rows but collect only those in ``kept`` bool[n], as a max-heap in ``best``.
 
-    It ends as the plain walk does, counting only collected rows; or when the next step could find ``frontier``
-    uint64[e] too small, which therefore limits the distances computed.
+    It ends as the plain walk does, counting only collected rows; or when the next step would not fit ``frontier``
+    uint64[e], whose length therefore limits the distances computed.
 
     Returns
     -------
@@ -200,8 +236,9 @@ def walk_filtered(
         Whether the walk ended by itself; False means that it gave up.
     """
     visited[:] = 0
-    visited[start >> 6] = _ONE << np.uint64(start & 63)
     best[:] = FREE
+    start = descend(operands, query, links)
+    visited[start >> 6] = _ONE << np.uint64(start & 63)
     key = pack(distance(operands, query, start), start)
     frontier[0] = key
     waiting, computed = 1, 1
@@ -212,28 +249,29 @@ def walk_filtered(
         waiting -= 1
         if key > best[0]:
             break
-        count = unvisited(links, np.int64(key & _ROW), visited, n_rows, fresh)
+        count = unvisited(links.level0, row_of(key), visited, fresh, 0)
         if computed + count > len(frontier):
             return False
         computed += count
+        measure(operands, query, fresh, count, found)
         for place in range(count):
-            prefetch(operands, fresh[place])
-        for place in range(count):
-            key = pack(distance(operands, query, fresh[place]), fresh[place])
+            key = pack(found[place], fresh[place])
             if key < best[0]:
                 push_heap(frontier, waiting, key)
                 waiting += 1
                 if kept[fresh[place]]:
                     replace_largest(best, key)
+        if waiting > 0:
+            prefetch_row(links.level0, row_of(frontier[0]))
     return True
 
 
 @kernel
-def write_found(keys: U64, count: int, shift: int, rows: I64, distances: F32) -> None:
+def write_found(keys: U64, count: Int, shift: int, rows: I64, distances: F32) -> None:
     """Write the first ``count`` of ascending ``keys`` to ``rows`` int64[m] and ``distances``; -1 and ``inf`` after."""
     for place in range(len(rows)):
         if place < count:
-            rows[place] = np.int64((keys[place] & _ROW) >> np.uint64(shift))
+            rows[place] = row_of(keys[place]) >> shift
             distances[place] = distance_of(keys[place])
         else:
             rows[place] = -1
@@ -241,28 +279,13 @@ def write_found(keys: U64, count: int, shift: int, rows: I64, distances: F32) ->
 
 
 @kernel
-def beam_search(
-    operands: Operands,
-    links: I32,
-    nodes: I32,
-    upper_links: I32,
-    down: I32,
-    entry: int,
-    levels: int,
-    ef: int,
-    visited: U64,
-    rows: I64,
-    distances: F32,
-) -> None:
+def beam_search(operands: Operands, links: Links, ef: int, visited: U64, rows: I64, distances: F32) -> None:
     """Search every query of ``operands``; write the nearest rows into ``rows`` int64[q, m] and ``distances``, m <= ef.
 
     Parameters
     ----------
     operands : Operands
-    links : int32[n, 2 M]
-        Neighbours on level 0, -1 for none.
-    nodes, upper_links, down, entry, levels
-        As for :func:`descend`.
+    links : Links
     ef : int
         Rows kept while searching.
     visited : uint64[ceil(n / 64)]
@@ -272,24 +295,19 @@ def beam_search(
     distances : float32[q, m]
         Out: ``inf`` past the last.
     """
-    n_rows = links.shape[0]
-    fresh = np.empty(links.shape[1] + 1, np.int32)
+    widest = links.level0.shape[1] * EXPANDED_TOGETHER
+    fresh = np.empty(widest + 1, np.int32)
+    found = np.empty(widest, np.float32)
     pool = np.empty(ef, np.uint64)
     for query in range(rows.shape[0]):
-        start = descend(operands, query, nodes, upper_links, down, entry, levels, n_rows)
-        found = walk(operands, query, start, links, n_rows, visited, fresh, pool)
-        write_found(pool, found, 1, rows[query], distances[query])
+        count = walk(operands, query, links, visited, fresh, found, pool)
+        write_found(pool, count, 1, rows[query], distances[query])
 
 
 @kernel
 def beam_search_filtered(
     operands: Operands,
-    links: I32,
-    nodes: I32,
-    upper_links: I32,
-    down: I32,
-    entry: int,
-    levels: int,
+    links: Links,
     ef: int,
     visited: U64,
     kept: Mask,
@@ -303,13 +321,12 @@ def beam_search_filtered(
     ``complete`` bool[q] says which queries ended within ``max_evals`` distances. What the others have found so far
     is written too, but may miss near rows.
     """
-    n_rows = links.shape[0]
-    fresh = np.empty(links.shape[1] + 1, np.int32)
+    widest = links.level0.shape[1]
+    fresh = np.empty(widest + 1, np.int32)
+    found = np.empty(widest, np.float32)
     frontier = np.empty(max_evals, np.uint64)
     best = np.empty(ef, np.uint64)
     for query in range(rows.shape[0]):
-        start = descend(operands, query, nodes, upper_links, down, entry, levels, n_rows)
-        complete[query] = walk_filtered(operands, query, start, links, n_rows, visited, fresh, kept, frontier, best)
+        complete[query] = walk_filtered(operands, query, links, visited, fresh, found, kept, frontier, best)
         best.sort()
-        found = np.searchsorted(best, FREE)
-        write_found(best, found, 0, rows[query], distances[query])
+        write_found(best, np.searchsorted(best, FREE), 0, rows[query], distances[query])

@@ -67,8 +67,7 @@ class MappedFile:
         # Held open, because the folder may be unlinked (replaced by a merge) while this process still reads it.
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
-        self._map = pa.memory_map(str(path))
-        self._buffer = self._map.read_buffer(size) if size else pa.py_buffer(b"")
+        self._buffer = pa.memory_map(str(path)).read_buffer(size) if size else pa.py_buffer(b"")
 
     def tensor(self, offset: int) -> tuple[NDArray[Any], int]:
         """Give the array whose message is at ``offset``, without copying, and the place of its first byte.
@@ -80,8 +79,10 @@ class MappedFile:
         """
         self.check(offset, offset + 1)
         try:
-            self._map.seek(offset)
-            array = pa.ipc.read_tensor(self._map).to_numpy()
+            # A reader of its own: threads that open arrays of the same file must not move each other's place.
+            reader = pa.BufferReader(self._buffer)
+            reader.seek(offset)
+            array = pa.ipc.read_tensor(reader).to_numpy()
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptionError(f"{self.path}: no array at byte {offset} ({error})", field=self.path.name) from None
         return array, int(array.ctypes.data - self._buffer.address)

@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vecstore.errors import StorageFull
@@ -69,6 +69,17 @@ def published(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a published folder; it loses its name first, so that others find all of it or nothing.
+
+    Trouble is left for the sweep of the next writer: by now nothing refers to the folder.
+    """
+    doomed = path.with_name(path.name + TEMPORARY)
+    with suppress(OSError):
+        path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def full_disk(error: Exception, path: Path) -> StorageFull | None:

@@ -16,11 +16,18 @@ import msgspec
 import numpy as np
 
 from vecstore.config import CollectionConfig
-from vecstore.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from vecstore.errors import AlreadyExistsError, CorruptionError, InvalidArgumentError, NotFoundError
 from vecstore.metadata import merged_columns
 from vecstore.storage import delta, tombstones
 from vecstore.storage.environment import Environment, Transaction
-from vecstore.storage.keys import collection_prefix, id_keys, pack_sequences, sequence_key, unpack_sequence
+from vecstore.storage.keys import (
+    collection_prefix,
+    id_keys,
+    pack_sequences,
+    sequence_key,
+    sequence_of,
+    unpack_sequence,
+)
 from vecstore.storage.records import CollectionRecord, Head, Manifest
 from vecstore.types import U64, IdArray
 
@@ -107,10 +114,15 @@ def drop_collection(transaction: Transaction, name: str) -> set[str]:
 
 
 def referenced_segments(transaction: Transaction) -> set[str]:
-    """Give the folder names of all segments in any manifest."""
-    return {
-        entry.segment for _, payload in transaction.scan(MANIFESTS, b"") for entry in Manifest.unpack(payload).segments
-    }
+    """Give the folder names of all segments in any manifest.
+
+    Raises
+    ------
+    CorruptionError
+        A record or manifest cannot be read, so nobody knows which folders are in use.
+    """
+    stores = [CollectionStore(name, read_record(transaction, name).uid) for name in list_names(transaction)]
+    return {entry.segment for store in stores for entry in store.manifest(transaction).segments}
 
 
 # -- one collection ---------------------------------------------------------------------------------------
@@ -153,19 +165,33 @@ class CollectionStore:
         ------
         NotFoundError
             The collection was dropped.
+        CorruptionError
+            The collection exists, but its head is gone.
         """
         payload = transaction.get(HEADS, self.prefix)
-        if payload is None:
-            raise NotFoundError(f"collection {self.name!r} was dropped", field="name")
-        return Head.unpack(payload)
+        if payload is not None:
+            return Head.unpack(payload)
+        record = transaction.get(COLLECTIONS, self.name.encode())
+        if record is not None and CollectionRecord.unpack(record).uid == self.uid:
+            raise _missing(self.name, "head")
+        raise NotFoundError(f"collection {self.name!r} was dropped", field="name")
 
     def record(self, transaction: Transaction) -> CollectionRecord:
         """Give the record."""
         return read_record(transaction, self.name)
 
     def manifest(self, transaction: Transaction) -> Manifest:
-        """Give the manifest."""
-        return Manifest.unpack(transaction.get(MANIFESTS, self.prefix) or Manifest().pack())
+        """Give the manifest.
+
+        Raises
+        ------
+        CorruptionError
+            Every collection has one, and this one's is gone.
+        """
+        payload = transaction.get(MANIFESTS, self.prefix)
+        if payload is None:
+            raise _missing(self.name, "manifest")
+        return Manifest.unpack(payload)
 
     def sequences(self, transaction: Transaction, ids: IdArray) -> dict[int, int]:
         """Give position in ``ids`` -> sequence number, for the ids that exist."""
@@ -177,9 +203,23 @@ class CollectionStore:
         return {i: unpack_sequence(found[key]) for i, key in enumerate(keys) if key in found}
 
     def delta_batches(self, transaction: Transaction, start: int, dim: int) -> list[delta.Batch]:
-        """Give the delta batches from sequence number ``start`` on."""
-        scan = transaction.scan(DELTA, self.prefix, sequence_key(self.prefix, start))
-        return [delta.unpack(payload, dim) for _, payload in scan]
+        """Give the delta batches from sequence number ``start`` on.
+
+        Raises
+        ------
+        CorruptionError
+            One is missing or cannot be read: the rows behind it would be taken for others.
+        """
+        batches: list[delta.Batch] = []
+        expected = start
+        for key, payload in transaction.scan(DELTA, self.prefix, sequence_key(self.prefix, start)):
+            if sequence_of(key) != expected:
+                break
+            batches.append(delta.unpack(payload, dim))
+            expected += len(batches[-1])
+        if expected != self.head(transaction).next_sequence:
+            raise _missing(self.name, f"delta batch {expected}")
+        return batches
 
     def write(self, batch: delta.Batch, payload: bytes, *, replace: bool) -> Operation:
         """Give the operation that adds a batch; ``payload`` is its packed form.
@@ -304,6 +344,12 @@ class CollectionStore:
 
     def _put_record(self, transaction: Transaction, record: CollectionRecord) -> None:
         transaction.put(COLLECTIONS, self.name.encode(), record.pack())
+
+
+def _missing(name: str, what: str) -> CorruptionError:
+    return CorruptionError(
+        f"catalog.lmdb: collection {name!r}: its {what} is missing; restore the store from a copy", field="catalog.lmdb"
+    )
 
 
 def _id_type(ids: IdArray) -> str:

@@ -25,6 +25,7 @@ from vecstore.errors import (
     InternalError,
     StorageFull,
     StoreClosed,
+    StoreLocked,
     VecstoreError,
 )
 from vecstore.storage.atomic import full_disk
@@ -163,6 +164,12 @@ class Environment:
                 for number, name in self._names.items()
             }
         except lmdb.Error as error:
+            if "already open in this process" in str(error):
+                raise StoreLocked(
+                    f"{self.path}: this process has the store open already; share that Database, which can be used "
+                    "from any thread",
+                    field="path",
+                ) from None
             raise self._translate(error) from error
 
     @property
@@ -184,14 +191,15 @@ class Environment:
         ------
         StoreClosed, ForkError, CorruptionError
         """
-        with self._gate.shared():
+        self._check_process()
+        with self._gate.shared(), self._translated():
             self._check_usable()
             try:
                 raw = self._env.begin()
             except lmdb.MapResizedError:
                 raw = None
             if raw is not None:
-                with self._translated(), raw:
+                with raw:
                     yield Transaction(raw, self._tables)
                 return
         # The writing process has grown the map: take over its size while no transaction is open here.
@@ -245,6 +253,7 @@ class Environment:
         return self.write(run_all)
 
     def _write_once(self, operation: Callable[[Transaction], _T]) -> _T:
+        self._check_process()
         with self._gate.shared():
             self._check_usable()
             with self._env.begin(write=True) as raw:
@@ -277,23 +286,29 @@ class Environment:
 
     def sync(self) -> None:
         """Flush everything committed so far to the disk (matters only with relaxed durability)."""
+        self._check_process()
         with self._gate.shared(), self._translated():
             self._check_usable()
             self._env.sync(True)
 
     def close(self) -> None:
-        """Close after running transactions have ended."""
+        """Close after running transactions have ended; a forked child lets the parent's alone."""
+        if os.getpid() != self._pid:
+            return
         with self._gate.exclusive():
-            if self._env is not None and os.getpid() == self._pid:
+            if self._env is not None:
                 self._env.close()
             self._env = None
 
-    def _check_usable(self) -> None:
+    def _check_process(self) -> None:
+        """Refuse to work in a forked child; asked before the gate, which another thread may have held at the fork."""
         if os.getpid() != self._pid:
             raise ForkError(
                 f"{self.path}: this process was forked while the store was open; open the store after the fork, "
                 "or start processes with the 'spawn' method"
             )
+
+    def _check_usable(self) -> None:
         if self._env is None:
             raise StoreClosed(f"{self.path}: the store is closed; open it again")
 

@@ -12,7 +12,7 @@ import filelock
 
 from vecstore.config import StoreConfig, decode_json, encode_json
 from vecstore.errors import FormatError, InvalidArgumentError, NotFoundError, StoreLocked
-from vecstore.storage.atomic import TEMPORARY, fsync_path, write_file
+from vecstore.storage.atomic import TEMPORARY, fsync_path, remove_folder, write_file
 from vecstore.storage.catalog import open_environment, referenced_segments
 from vecstore.storage.environment import Environment
 
@@ -85,7 +85,7 @@ class Store:
         for folder in self.segments.iterdir():
             if folder.name not in wanted:
                 _log.info("removing an orphaned segment", extra={"folder": str(folder)})
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder)
 
 
 def _create(path: Path) -> None:

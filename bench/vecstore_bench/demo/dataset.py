@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -122,12 +122,12 @@ def read_question_source(path: Path = QUESTIONS_SOURCE) -> list[Question]:
     return list(questions.values())
 
 
-def write_parquet(path: Path, columns: dict[str, Sequence[Any]], vectors: F32, about: dict[str, str]) -> None:
+def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]], vectors: F32, about: Mapping[str, str]) -> None:
     """Write columns and unit vectors float32[n, dim], rounded to float16, with ``about`` as file metadata."""
     halves = np.ascontiguousarray(vectors, dtype=np.float16)
     arrays = {name: pa.array(values) for name, values in columns.items()}
     arrays["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(halves.reshape(-1)), halves.shape[1])
-    table = pa.table(arrays).replace_schema_metadata(about)
+    table = pa.table(arrays).replace_schema_metadata(dict(about))
     pq.write_table(table, path, compression="zstd", compression_level=19, use_dictionary=list(columns))
 
 

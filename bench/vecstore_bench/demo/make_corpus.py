@@ -7,13 +7,14 @@ documented, and the hand-written questions, and writes both as Parquet. The text
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from vecstore.errors import InvalidArgumentError, VecstoreError
+from vecstore.types import F32
 from vecstore_bench.demo import dataset, metrics
 from vecstore_bench.demo.embedding import MODEL, embed
 from vecstore_bench.demo.stdlib import Entry, find_entries
@@ -48,13 +49,15 @@ def main() -> None:
 def _check(entries: list[Entry], questions: list[dataset.Question]) -> None:
     names = {entry.name for entry in entries}
     if len(names) != len(entries) or len(entries) > MAX_ROWS:
-        raise InvalidArgumentError(f"{len(entries)} entries, {len(names)} names; expected unique names, {MAX_ROWS} at most")
+        raise InvalidArgumentError(
+            f"{len(entries)} entries, {len(names)} names; expected unique names, {MAX_ROWS} at most"
+        )
     absent = sorted({name for question in questions for name in question.expected} - names)
     if absent:
         raise InvalidArgumentError(f"questions.jsonl expects names that the corpus lacks: {', '.join(absent)}")
 
 
-def _write(entries: list[Entry], questions: list[dataset.Question], vectors: np.ndarray) -> None:
+def _write(entries: list[Entry], questions: list[dataset.Question], vectors: F32) -> None:
     about = {"model": MODEL, "python": platform.python_version(), "rule": RULE}
     columns = {
         "name": [entry.name for entry in entries],
@@ -62,7 +65,10 @@ def _write(entries: list[Entry], questions: list[dataset.Question], vectors: np.
         "kind": [entry.kind for entry in entries],
     }
     dataset.write_parquet(dataset.CORPUS_FILE, columns, vectors[: len(entries)], about)
-    asked = {"text": [q.text for q in questions], "expected": [list(q.expected) for q in questions]}
+    asked: dict[str, list[Any]] = {
+        "text": [q.text for q in questions],
+        "expected": [list(q.expected) for q in questions],
+    }
     dataset.write_parquet(dataset.QUESTIONS_FILE, asked, vectors[len(entries) :], {"model": MODEL})
 
 

@@ -116,7 +116,9 @@ def find_entries() -> list[Entry]:
     """List every public documented module, class, function and method, sorted by name."""
     modules = dict(_public_modules())
     entries = {
-        name: Entry(name, name, "module", summary) for name, module in modules.items() if (summary := summarise(module.__doc__))
+        name: Entry(name, name, "module", summary)
+        for name, module in modules.items()
+        if (summary := summarise(module.__doc__))
     }
     seen: set[int] = set()
     classes: list[tuple[str, str, type]] = []
@@ -179,7 +181,14 @@ def _best_places(modules: dict[str, ModuleType]) -> list[tuple[str, str, object]
             if not _belongs(target, module_name, modules, is_exported=exported is not None):
                 continue
             is_alias = getattr(target, "__name__", attribute) != attribute
-            rank = (module_name != "builtins", module_name.count("."), is_alias, len(module_name), module_name, attribute)
+            rank = (
+                module_name != "builtins",
+                module_name.count("."),
+                is_alias,
+                len(module_name),
+                module_name,
+                attribute,
+            )
             key = id(_underlying(target))
             if key not in places or rank < places[key][0]:
                 places[key] = (rank, module_name, attribute, target)

@@ -1,0 +1,1 @@
+"""The services: requests in, calls on a Database, replies out."""

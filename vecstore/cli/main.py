@@ -1,0 +1,87 @@
+"""The ``vecstore`` command itself: its sub-commands, and what errors become."""
+
+from __future__ import annotations
+
+import errno
+from typing import IO, Any
+
+import click
+
+import vecstore
+from vecstore.cli.changing import compress_command, delete_command, drop_command, optimize_command
+from vecstore.cli.inspecting import list_command, stats_command, verify_command
+from vecstore.cli.options import examples
+from vecstore.cli.searching import search_command
+from vecstore.cli.serving import serve_command
+from vecstore.cli.transfer import export_command, import_command
+from vecstore.errors import VecstoreError
+
+#: Exit status of a program that was interrupted: 128 + SIGINT.
+_INTERRUPTED = 130
+
+
+class _Failure(click.ClickException):
+    """An error as the user meets it: one message on stderr, exit status 1, no traceback."""
+
+    exit_code = 1
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message."""
+        click.echo(f"error: {self.message}", file=file, err=file is None)
+
+
+class _Group(click.Group):
+    """Runs commands and turns their errors into messages."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command of the line."""
+        try:
+            return super().invoke(ctx)
+        except VecstoreError as error:
+            raise _Failure(str(error)) from error
+        except KeyboardInterrupt:
+            ctx.exit(_INTERRUPTED)
+        except OSError as error:
+            # click ends quietly when nobody reads our output any more.
+            if error.errno == errno.EPIPE:
+                raise
+            raise _Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "vecstore import ./store docs docs.parquet --scheme int8",
+        "vecstore search ./store docs --id 17",
+        "vecstore serve ./store",
+    ),
+)
+@click.version_option(vecstore.__version__, prog_name="vecstore")
+def cli() -> None:
+    """Serve, fill, search and inspect vector stores whose stored form is learned compression.
+
+    STORE is the folder of a store, or grpc://HOST:PORT of a server (grpcs:// with TLS), whose token is taken
+    from VECSTORE_TOKEN.
+    """
+
+
+for _command in (
+    serve_command,
+    import_command,
+    export_command,
+    search_command,
+    stats_command,
+    list_command,
+    verify_command,
+    compress_command,
+    optimize_command,
+    delete_command,
+    drop_command,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    cli(prog_name="vecstore")
