@@ -36,7 +36,7 @@ def test_the_embedded_example_runs(tmp_path):
 
 
 def test_the_server_example_runs(tmp_path):
-    command = [sys.executable, "-m", "vecstore.cli.main", "serve", str(tmp_path / "store"), "--port", "0"]
+    command = [sys.executable, "-m", "vecstore", "serve", str(tmp_path / "store"), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             address = server.stdout.readline().split()[-1]

@@ -76,7 +76,10 @@ def read_matrix(path: Path) -> F32:
     """
     match path.suffix.lower():
         case ".npy":
-            array = _numbers(path, "array", _load_plain(path))
+            loaded = _load(path)
+            if not isinstance(loaded, np.ndarray):
+                raise FormatError(f"{path}: is an archive of arrays; rename it to .npz")
+            array = _numbers(path, "array", loaded)
         case ".npz":
             arrays = _load_archive(path)
             name = _vector_name(path, arrays, "queries" if "queries" in arrays else None)
@@ -88,27 +91,26 @@ def read_matrix(path: Path) -> F32:
     return finite_matrix(path, array, range(len(array)))
 
 
-def _load_plain(path: Path) -> Any:
-    """Load an .npy array or open an .npz archive, never unpickling."""
+def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """Load the array of an .npy file or the arrays of an .npz archive, never unpickling."""
     try:
-        return np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FormatError(f"{path}: not a file of plain numpy arrays ({error})") from None
+        raise FormatError(
+            f"{path}: cannot be read as plain numpy arrays ({error}); arrays of Python objects are not supported, "
+            "save strings as '<U'"
+        ) from None
 
 
 def _load_archive(path: Path) -> dict[str, NDArray[Any]]:
-    archive = _load_plain(path)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
+    arrays = _load(path)
+    if isinstance(arrays, np.ndarray):
         raise FormatError(
             f"{path}: holds one plain array, not an .npz archive; save it with numpy.savez(file, vectors=…)"
         )
-    try:
-        with archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FormatError(
-            f"{path}: cannot be read ({error}); arrays of Python objects are not supported, save strings as '<U'"
-        ) from None
+    return arrays
 
 
 def _vector_name(path: Path, arrays: dict[str, NDArray[Any]], wanted: str | None) -> str:

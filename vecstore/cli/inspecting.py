@@ -154,10 +154,11 @@ def _show_details(figures: dict[str, Any]) -> None:
         ("refine", scheme_name(config["refine"])),
         ("index", _index_text(config["index"])),
         ("id type", figures["id_type"] or None),
-        ("columns", [f"{name}: {kind}" for name, kind in figures["columns"].items()] or None),
         ("generation", figures["generation"]),
     ]
     console.show_facts(figures["name"], facts)
+    if figures["columns"]:
+        console.show_table("Metadata", ("column", "type"), list(figures["columns"].items()))
     if figures["bytes_per_vector"]:
         console.show_table("Bytes per vector", ("part", "bytes", "ratio to float32"), _byte_rows(figures))
     if figures["segments"]:

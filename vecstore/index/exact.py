@@ -6,6 +6,7 @@ import numpy as np
 
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import topk
+from vecstore.kernels.compiling import frozen
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64
 
@@ -43,7 +44,7 @@ def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tup
     """
     if k < 1:
         raise InvalidArgumentError(f"k: expected at least 1, got {k}", field="k")
-    kept = None if isinstance(rows, int) else np.ascontiguousarray(rows, dtype=np.int64)
+    kept = None if isinstance(rows, int) else frozen(rows)
     total = rows if isinstance(rows, int) else len(rows)
     if total > topk.MAX_ROWS:
         raise InvalidArgumentError(f"rows: a table has at most {topk.MAX_ROWS}, got {total}", field="rows")
@@ -55,8 +56,8 @@ def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tup
         block = cells[: n_queries * (stop - start)].reshape(n_queries, stop - start)
         if kept is None:
             scorer.scan(start, stop, block)
-            topk.push_block(block, start, heaps)
+            topk.push_block(frozen(block), start, heaps)
         else:
             scorer.gather(kept[start:stop], block)
-            topk.push_rows(block, kept[start:stop], heaps)
+            topk.push_rows(frozen(block), kept[start:stop], heaps)
     return topk.drain(heaps)

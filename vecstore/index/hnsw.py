@@ -19,10 +19,10 @@ from vecstore.config import HnswConfig
 from vecstore.errors import CorruptionError, InvalidArgumentError, StoreClosed
 from vecstore.index.hnswlib_export import Levels, export_levels
 from vecstore.kernels import graph as kernels
-from vecstore.kernels.distance import frozen
+from vecstore.kernels.compiling import frozen
 from vecstore.kernels.graph import Links
 from vecstore.kernels.scoring import Scorer
-from vecstore.types import F32, I32, I64, Mask, Metric
+from vecstore.types import F32, I64, Mask, Metric
 
 __all__ = ["Graph", "GraphHits", "build"]
 

@@ -4,18 +4,17 @@
 named tuple of the arrays that one way of scoring needs. A new stored form adds a class here and no loop.
 
 Distances are as in :class:`vecstore.types.Metric`; smaller is nearer. ``bias`` is 0 for ``ip`` and 1 for ``cosine``,
-so one formula serves both. Arrays must be C-contiguous; :func:`frozen` brings them into the one form that kernels
-are compiled for.
+so one formula serves both. Arrays must be as
+:func:`~vecstore.kernels.compiling.frozen` gives them.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
 from numba.extending import overload
-from numpy.typing import NDArray
 
 from vecstore.kernels.compiling import Int, kernel
 from vecstore.kernels.intrinsics import (
@@ -27,8 +26,6 @@ from vecstore.kernels.intrinsics import (
     squared_distance,
 )
 from vecstore.types import F32, I8, I32, I64, U16
-
-_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 #: Queries scored together while a row is in cache.
 QUERY_TILE = 16
@@ -136,17 +133,6 @@ class CodesL2(NamedTuple):
 
 #: Any of the classes above.
 Operands = PlainDot | PlainL2 | ScaledDot | ScaledL2 | CodesDot | CodesL2
-
-
-def frozen(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
-    """Give a read-only plain C-contiguous view of ``array``, copied only where it is not contiguous.
-
-    Numba compiles kernels anew for every mix of writable and read-only arguments, and knows no memory maps;
-    with one form for all there is one compilation.
-    """
-    view = np.ascontiguousarray(array).view(np.ndarray)
-    view.flags.writeable = False
-    return view
 
 
 def _operands_class(operands: Any) -> Any:

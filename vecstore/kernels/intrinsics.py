@@ -117,12 +117,14 @@ def _as_float(builder: _Builder, row: _Row, raw: _Value) -> _Value:
     """Emit the conversion of sixteen stored elements to float32; exact for all three stored types."""
     if row.dtype == types.float32:
         return raw
+    if row.dtype == types.uint16 and has_feature("f16c"):
+        return builder.fpext(builder.bitcast(raw, ir.VectorType(ir.HalfType(), LANES)), _F32_LANES)
     wide = builder.sext(raw, _I32_LANES)
     if row.dtype == types.int8:
         return builder.sitofp(wide, _F32_LANES)
-    # IEEE half. Sign, exponent and fraction move into the places they have in a float32, which then is the value
-    # times 2^-112, because the exponents' biases differ by 112. This needs no library call on any processor, and
-    # holds for subnormal halves too.
+    # IEEE half without an instruction for it, where LLVM would call a library that is not there. Sign, exponent and
+    # fraction move into the places they have in a float32, which then is the value times 2^-112, because the
+    # exponents' biases differ by 112. That holds for subnormal halves too.
     placed = builder.and_(
         builder.shl(wide, ir.Constant(_I32_LANES, [13] * LANES)), ir.Constant(_I32_LANES, [-0x70002000] * LANES)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vecstore.kernels.compiling import Int, kernel
+from vecstore.kernels.compiling import Int, frozen, kernel
 from vecstore.kernels.intrinsics import bits_float, float_bits
 from vecstore.types import F32, I64, U64
 
@@ -138,7 +138,7 @@ def k_smallest(distances: F32, k: int) -> tuple[I64, F32]:
         Their distances; ``inf`` past the last.
     """
     heaps = new_heaps(len(distances), k)
-    push_block(np.ascontiguousarray(distances), 0, heaps)
+    push_block(frozen(distances), 0, heaps)
     places, nearest = drain(heaps)
     places[np.isinf(nearest) & (nearest > 0)] = -1
     return places, nearest

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import lookup
-from vecstore.kernels.distance import frozen
+from vecstore.kernels.compiling import frozen
 from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
 from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
 from vecstore.schemes.full import plain_scorer

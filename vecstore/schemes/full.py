@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.kernels import lookup
-from vecstore.kernels.distance import Operands, PlainDot, PlainL2, frozen
+from vecstore.kernels.compiling import frozen
+from vecstore.kernels.distance import Operands, PlainDot, PlainL2
 from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
 from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
 from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.kernels import lookup
-from vecstore.kernels.distance import CodesDot, CodesL2, Operands, ScaledDot, ScaledL2, frozen
+from vecstore.kernels import quantise as kernels
+from vecstore.kernels.compiling import frozen
+from vecstore.kernels.distance import CodesDot, CodesL2, Operands, ScaledDot, ScaledL2
 from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
 from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
 from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
 from vecstore.types import F32, I8, I64, Metric
 
-__all__ = ["Int8", "Int8Table", "quantise"]
+__all__ = ["Int8", "Int8Table"]
 
-#: Largest code; -128 is not used, so that codes are symmetric.
-LARGEST = np.float32(127)
-#: Rows encoded at a time.
+#: Rows encoded between two reports of progress.
 _BLOCK_ROWS = 4096
 
 
@@ -70,11 +70,10 @@ class Int8(Scheme, frozen=True, kw_only=True, tag="int8"):
     ) -> Int8Table:
         """Round ``vectors`` float32[n, dim]; nothing is learned, so the seed does not matter."""
         matrix = table_matrix(vectors)
-        codes = np.empty(matrix.shape, np.int8)
-        scales = np.empty(len(matrix), np.float32)
+        codes, scales = _room_for(matrix)
         for start in range(0, len(matrix), _BLOCK_ROWS):
             stop = min(start + _BLOCK_ROWS, len(matrix))
-            codes[start:stop], scales[start:stop] = quantise(matrix[start:stop])
+            kernels.quantise(frozen(matrix[start:stop]), codes[start:stop], scales[start:stop])
             if on_progress is not None:
                 on_progress(stop, len(matrix))
         return Int8Table(self, TableShape(*matrix.shape), frozen(codes), frozen(scales))
@@ -86,24 +85,14 @@ class Int8(Scheme, frozen=True, kw_only=True, tag="int8"):
         return Int8Table(self, shape, frozen(codes), frozen(scales))
 
 
-def quantise(matrix: F32) -> tuple[I8, F32]:
-    """Give the codes int8[n, dim] and scales float32[n] of float32[n, dim], by the formula of :class:`Int8`."""
-    if len(matrix) == 0:
-        return np.empty(matrix.shape, np.int8), np.empty(0, np.float32)
-    scales = np.maximum(matrix.max(axis=1), -matrix.min(axis=1)) / LARGEST
-    divisors = np.where(scales == 0, np.float32(np.inf), scales)
-    # A subnormal scale is coarse, so a quotient may come out above 127.
-    codes = np.clip(np.rint(matrix / divisors[:, None]), -LARGEST, LARGEST)
-    return codes.astype(np.int8), scales
+def _room_for(matrix: F32) -> tuple[I8, F32]:
+    return np.empty(matrix.shape, np.int8), np.empty(len(matrix), np.float32)
 
 
 def _squared_lengths(codes: I8, scales: F32) -> F32:
-    """Give the squared lengths float32[n] of decoded rows; the sums of squared codes are exact integers."""
-    sums = np.empty(len(codes), np.float32)
-    for start in range(0, len(codes), _BLOCK_ROWS):
-        block = codes[start : start + _BLOCK_ROWS].astype(np.int32)
-        sums[start : start + len(block)] = np.einsum("ij,ij->i", block, block)
-    return sums * (scales * scales)
+    lengths = np.empty(len(codes), np.float32)
+    kernels.squared_lengths(codes, scales, lengths)
+    return frozen(lengths)
 
 
 class Int8Table:
@@ -161,18 +150,21 @@ class Int8Table:
         return KernelScorer(self.shape.rows, len(given), exact, self._traversal(given, metric))
 
     def _traversal(self, queries: F32, metric: Metric) -> CodesDot | CodesL2:
-        codes, scales = quantise(queries)
-        corrections = (128 * codes.sum(axis=1, dtype=np.int64)).astype(np.int32)
-        shared = (self.codes, self.scales, frozen(codes), frozen(scales), frozen(corrections))
+        codes, scales = _room_for(queries)
+        corrections = np.empty(len(queries), np.int32)
+        kernels.quantise(frozen(queries), codes, scales)
+        codes, scales = frozen(codes), frozen(scales)
+        kernels.corrections(codes, corrections)
+        shared = (self.codes, self.scales, codes, scales, frozen(corrections))
         if metric is Metric.L2:
-            return CodesL2(*shared, self._squared_row_lengths(), frozen(_squared_lengths(codes, scales)))
+            return CodesL2(*shared, self._squared_row_lengths(), _squared_lengths(codes, scales))
         return CodesDot(*shared, bias_of(metric))
 
     def _squared_row_lengths(self) -> F32:
         """Give float32[n], computed once; it is not stored because it follows from the codes."""
         with self._lock:
             if self._lengths is None:
-                self._lengths = frozen(_squared_lengths(self.codes, self.scales))
+                self._lengths = _squared_lengths(self.codes, self.scales)
             return self._lengths
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from vecstore.errors import InvalidArgumentError, NotFoundError
 from vecstore.kernels import distance
+from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
 from vecstore.types import F32, I64, Metric
 
@@ -18,7 +19,7 @@ def bias_of(metric: Metric) -> np.float32:
 
 
 def check_rows(rows: I64, n_rows: int) -> I64:
-    """Give ``rows`` as contiguous int64[n], all of them inside a table of ``n_rows``.
+    """Give ``rows`` as frozen int64[n], all of them inside a table of ``n_rows``.
 
     Raises
     ------
@@ -30,7 +31,7 @@ def check_rows(rows: I64, n_rows: int) -> I64:
     given = np.asarray(rows)
     if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
         raise InvalidArgumentError(f"rows: expected int64[n], got {given.dtype}{list(given.shape)}", field="rows")
-    checked = np.ascontiguousarray(given, dtype=np.int64)
+    checked = frozen(given.astype(np.int64, copy=False))
     if checked.size and not (checked.min() >= 0 and checked.max() < n_rows):
         bad = checked[(checked < 0) | (checked >= n_rows)]
         raise NotFoundError(f"rows: there is no row {bad[0]} in a table of {n_rows} rows", field="rows")
@@ -98,7 +99,7 @@ class KernelScorer:
                 f"rows: expected int64[{self._n_queries}, m], got {rows.dtype}{list(rows.shape)}", field="rows"
             )
         self._check_out(out, rows.shape[1])
-        distance.rerank(self.operands, np.ascontiguousarray(rows), self._n_rows, out)
+        distance.rerank(self.operands, frozen(rows), self._n_rows, out)
 
     def _check_out(self, out: F32, width: int) -> None:
         expected = (self._n_queries, width)
