@@ -77,7 +77,45 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [*sorted(_HOME_OF), "__version__", "open"]
+__all__ = [
+    "AlreadyExistsError",
+    "AuthenticationError",
+    "BudgetInfeasible",
+    "Collection",
+    "CollectionConfig",
+    "CollectionStats",
+    "CompressReport",
+    "CorruptionError",
+    "Database",
+    "DeadlineError",
+    "EmbeddedDatabase",
+    "Filter",
+    "FilterError",
+    "ForkError",
+    "FormatError",
+    "Hit",
+    "Hits",
+    "HnswConfig",
+    "InternalError",
+    "InvalidArgumentError",
+    "LimitError",
+    "Metric",
+    "MissingDependencyError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "Point",
+    "ReadOnlyError",
+    "StorageFull",
+    "StoreClosed",
+    "StoreConfig",
+    "StoreLocked",
+    "UnavailableError",
+    "VecstoreError",
+    "__version__",
+    "col",
+    "connect",
+    "open",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -209,8 +209,9 @@ class Segment:
         if column is None:
             return np.empty(0, np.int64)
         rows: I64 = np.searchsorted(column, inside).astype(np.int64)
-        is_here = column[np.minimum(rows, len(column) - 1)] == inside
-        return rows[is_here]
+        is_here: Mask = column[np.minimum(rows, len(column) - 1)] == inside
+        found: I64 = rows[is_here]
+        return found
 
     def sequences(self, rows: I64) -> U64:
         """Give the sequence numbers of ``rows``."""

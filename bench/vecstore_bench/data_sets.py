@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vecstore.errors import NotFoundError
-from vecstore.types import F32, I64, Metric
+from vecstore.types import F32, I64, IdArray, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def load(name: str, folder: Path) -> DataSet:
     return DataSet(name, metric, base, queries, neighbours)
 
 
-def recall(found: I64, neighbours: I64, k: int) -> float:
+def recall(found: IdArray, neighbours: I64, k: int) -> float:
     """Give the share of the true k nearest that are among the first k found, over all queries."""
     hits = (found[:, :k, None] == neighbours[:, None, :k]).any(axis=1)
     return float(hits.mean())

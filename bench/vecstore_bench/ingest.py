@@ -107,10 +107,11 @@ def _reopen(path: Path, base: np.ndarray) -> None:
         runs = [_run_reopen(path, queries) for _ in range(5)]
         opened = sorted(run["open_s"] * 1000 for run in runs)
         last = runs[-1]
+        sealed = last["on_disk"] / 1e6
         print(
             f"reopen, {state}: {opened[2]:.1f} ms ({opened[0]:.1f} to {opened[-1]:.1f}) for {last['count']:,} rows; "
             f"resident after open +{last['rss_open'] / 1e6:.1f} MB, "
-            f"after 100 searches +{last['rss_search'] / 1e6:.1f} MB; sealed bytes on disk {last['on_disk'] / 1e6:.1f} MB"
+            f"after 100 searches +{last['rss_search'] / 1e6:.1f} MB; sealed bytes on disk {sealed:.1f} MB"
         )
 
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import vecstore
 from vecstore import HnswConfig, StoreConfig
 from vecstore.api import Collection
-from vecstore.types import F32, I64
+from vecstore.types import F32, IdArray
 from vecstore_bench.data_sets import DataSet, data_folder, load, recall
 from vecstore_bench.measure import interleaved, machine, ratio
 
@@ -30,7 +30,7 @@ _TUNE = 1_000
 _K = 10
 _SPACES = {"cosine": "cosine", "l2": "l2", "ip": "ip"}
 
-Search = Callable[[F32, int], I64]
+Search = Callable[[F32, int], IdArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,10 @@ def _hnswlib(data_set: DataSet, index: HnswConfig, cached: Path | None) -> hnswl
 
 
 def _searcher(theirs: hnswlib.Index) -> Search:
-    def search(queries: F32, ef: int) -> I64:
+    def search(queries: F32, ef: int) -> IdArray:
         theirs.set_ef(ef)
-        return theirs.knn_query(queries, _K, num_threads=1)[0].astype(np.int64)
+        labels, _ = theirs.knn_query(queries, _K, num_threads=1)
+        return np.asarray(labels, np.int64)
 
     return search
 

@@ -193,6 +193,31 @@ def test_bad_arguments(run, tmp_path, vectors):
     assert str(tmp_path / "file") in run("import", tmp_path / "file", "docs", file, code=1).stderr
 
 
+def test_a_missing_graph_is_noticed(tmp_path, vectors):
+    with vecstore.open(tmp_path / "s", settings=vecstore.StoreConfig(background=False)) as database:
+        for min_rows, lacks in ((60, True), (61, False)):
+            docs = database.create_collection(f"docs{min_rows}", dim=8, index=vecstore.HnswConfig(min_rows=min_rows))
+            docs.insert(range(60), vectors)
+            docs.flush()
+            assert transfer._lacks_graph(docs) is lacks
+        database.collection("docs60").optimize()
+        assert not transfer._lacks_graph(database.collection("docs60"))
+
+
+def test_optimize_builds_the_graph(run, tmp_path, rng):
+    file = tmp_path / "data.npz"
+    np.savez(file, vectors=rng.normal(size=(400, 4)).astype(np.float32), ids=np.arange(400))
+    index = vecstore.HnswConfig(min_rows=300)
+    with vecstore.open(tmp_path / "s") as database:
+        database.create_collection("docs", dim=4, metric="l2", index=index)
+        database.create_collection("exact", dim=4, metric="l2", index=None)
+    settings = ("--batch-size", 400)
+    run("import", tmp_path / "s", "docs", file, *settings, "--optimize")
+    assert run("import", tmp_path / "s", "exact", file, *settings).stderr == ""
+    with vecstore.open(tmp_path / "s", "r") as database:
+        assert [segment["graph"] for segment in database.collection("docs").stats().segments] == [True]
+
+
 def test_notes_can_be_silenced(run, tmp_path, vectors):
     write_fvecs(tmp_path / "data.fvecs", vectors)
     assert "note: " in run("import", tmp_path / "s", "docs", tmp_path / "data.fvecs").stderr

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from vecstore_bench.demo import dataset
-from vecstore_bench.demo.embedding import DIM
 
 from vecstore.errors import FormatError, InvalidArgumentError, NotFoundError
+from vecstore_bench.demo import dataset
+from vecstore_bench.demo.embedding import DIM
 
 MAX_BYTES = 5_000_000
 

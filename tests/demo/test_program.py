@@ -7,10 +7,10 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from vecstore_bench.demo import run, server_process
-from vecstore_bench.demo.server_process import ServerProcess
 
 from vecstore.errors import UnavailableError
+from vecstore_bench.demo import run, server_process
+from vecstore_bench.demo.server_process import ServerProcess
 
 
 def _serve_with(monkeypatch: pytest.MonkeyPatch, code: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+
 from vecstore_bench.demo import stdlib
 from vecstore_bench.demo.dataset import load_corpus
 from vecstore_bench.demo.stdlib import find_entries, read_summary, summarise

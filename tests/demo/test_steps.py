@@ -7,10 +7,10 @@ import io
 
 import pytest
 from rich.console import Console
-from vecstore_bench.demo import report, steps
-from vecstore_bench.demo.dataset import Corpus, Question, Questions, load_corpus, load_questions
 
 import vecstore
+from vecstore_bench.demo import report, steps
+from vecstore_bench.demo.dataset import Corpus, Question, Questions, load_corpus, load_questions
 
 STRIDE = 8
 

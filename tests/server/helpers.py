@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import grpc
 import numpy as np
-from vecstore_server import ServerSettings, VecstoreServer
 
 from vecstore.v1.admin_pb2_grpc import AdminStub
 from vecstore.v1.collections_pb2_grpc import CollectionsStub
 from vecstore.v1.points_pb2_grpc import PointsStub
+from vecstore_server import ServerSettings, VecstoreServer
 
 DIM = 8
 

@@ -9,14 +9,14 @@ import subprocess
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from vecstore_server import ServerSettings, VecstoreServer
-from vecstore_server.auth import READ_METHODS, Role, Tokens
-from vecstore_server.guard import LONG_METHODS
-from vecstore_server.server import SERVICES
 
 import vecstore
 from tests.server.helpers import DIM, rows, serving, stubs
 from vecstore.v1 import admin_pb2, collections_pb2, points_pb2
+from vecstore_server import ServerSettings, VecstoreServer
+from vecstore_server.auth import READ_METHODS, Role, Tokens
+from vecstore_server.guard import LONG_METHODS
+from vecstore_server.server import SERVICES
 
 READ, WRITE = "read-0123456789abcdef", "write-0123456789abcdef"
 METHODS = {

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from vecstore_server import ServerSettings, VecstoreServer, serve
-from vecstore_server.server import SERVICES
 
 import vecstore
 from tests.server.helpers import DIM, Scripted, rows, serving, stubs
 from vecstore.v1 import collections_pb2, points_pb2
+from vecstore_server import ServerSettings, VecstoreServer, serve
+from vecstore_server.server import SERVICES
 
 
 def test_health_of_every_service(address):

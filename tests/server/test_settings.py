@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from vecstore_server import ServerSettings, load_settings
 
 import vecstore
+from vecstore_server import ServerSettings, load_settings
 
 
 def test_defaults():

@@ -74,6 +74,7 @@ class Wanted:
 )
 @click.option("--no-create", is_flag=True, help="Refuse where the collection does not exist.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read the first N rows only.")
+@click.option("--optimize", is_flag=True, help="Merge all segments into one with a graph afterwards.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no notes.")
 def import_command(
     target: Target,
@@ -90,6 +91,7 @@ def import_command(
     mode: str,
     no_create: bool,
     limit: int | None,
+    optimize: bool,
     quiet: bool,
 ) -> None:
     """Write the rows of FILE (Parquet, npz, JSON lines or fvecs) to COLLECTION.
@@ -118,7 +120,15 @@ def import_command(
             rows = _write_all(write, source.batches, file, collection, advance)
         seconds = time.perf_counter() - started
         chosen.flush()
+        if optimize:
+            chosen.optimize()
         sealed = time.perf_counter() - started - seconds
+        if _lacks_graph(chosen):
+            console.note(
+                "large segments have no graph yet and are scanned: 'vecstore optimize' builds it, "
+                "as does in the background a process that keeps the store open",
+                quiet=quiet,
+            )
     rate = f"{rows / seconds:,.0f} rows/s" if seconds else "-"
     click.echo(f"imported {rows:,} rows into {collection!r} in {seconds:.1f} s ({rate}), sealed in {sealed:.1f} s")
 
@@ -163,6 +173,14 @@ def _refuse_mismatch(name: str, config: CollectionConfig, source: Source, wanted
                 f"collection {name!r} exists with {option} {scheme_name(known) or 'none'}; leave out --{option}, "
                 "and use 'vecstore compress' to change it"
             )
+
+
+def _lacks_graph(collection: Collection) -> bool:
+    """Tell whether a segment is still without the graph that its size asks for."""
+    index = collection.config.index
+    if index is None:
+        return False
+    return any(one["rows"] >= index.min_rows and not one["graph"] for one in collection.stats().segments)
 
 
 def _write_all(

@@ -20,7 +20,8 @@ def kernel(function: _Function) -> _Function:
     """Compile ``function`` to machine code without the GIL, kept in Numba's cache on disk.
 
     IEEE arithmetic is left as written (no ``fastmath``), which is what makes results the same on every
-    processor, and a division by zero gives infinity. Where no directory can be written, the code is compiled anew in each process.
+    processor, and a division by zero gives infinity. Where no directory can be written, the code is compiled
+    anew in each process.
     """
     try:
         compiled: _Function = njit(nogil=True, cache=True, error_model="numpy")(function)

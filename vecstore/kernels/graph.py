@@ -158,9 +158,11 @@ def walk(operands: Operands, query: int, links: Links, visited: U64, fresh: I32,
     start = descend(operands, query, links)
     visited[start >> 6] = _ONE << np.uint64(start & 63)
     pool[0] = pack(distance(operands, query, start), start << 1)
-    size, cursor = 1, 0
+    size: Int = 1
+    cursor: Int = 0
     while cursor < size:
-        count, expanded = 0, 0
+        count: Int = 0
+        expanded = 0
         while cursor < size and expanded < EXPANDED_TOGETHER:
             if not pool[cursor] & _ONE:
                 count = unvisited(links.level0, pool_row(pool[cursor]), visited, fresh, count)
@@ -197,7 +199,8 @@ def push_heap(heap: U64, size: Int, key: np.uint64) -> None:
 @kernel
 def pop_heap(heap: U64, size: Int) -> np.uint64:
     """Take the smallest key out of a min-heap of ``size`` entries."""
-    smallest, last = heap[0], heap[size - 1]
+    smallest: np.uint64 = heap[0]
+    last = heap[size - 1]
     place, size = 0, size - 1
     while True:
         child = 2 * place + 1
