@@ -156,7 +156,7 @@ def as_matrix(vectors: Any, *, dim: int, name: str = "vectors") -> F32:
         raise InvalidArgumentError(
             f"{name}: expected numbers, got dtype {array.dtype}; pass float32[n, {dim}]", field=name
         )
-    if array.ndim == 2 and array.shape[0] == 0:
+    if array.shape == (0,) or (array.ndim == 2 and array.shape[0] == 0):
         return np.empty((0, dim), np.float32)
     if array.ndim != 2:
         raise InvalidArgumentError(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -152,6 +152,23 @@ class CollectionMachine(RuleBasedStateMachine):
         return [f"id-{number}-é" for number in numbers] if self.text_ids else list(numbers)
 
     # -- writes -----------------------------------------------------------------------------------------------
+
+    @rule(seed=st.integers(0, 1000), count=st.integers(5, 20))
+    def write_many(self, seed, count):
+        """Write rows with all columns, drawn by numpy: most programs should run on more than a handful."""
+        random = np.random.default_rng(seed)
+        ids = self.ids(random.choice(np.arange(-20, 40), count, replace=False).tolist())
+        matrix = random.integers(-8, 9, (count, DIM))
+        matrix[:, 0] |= 1
+        columns = {
+            "n": random.integers(0, 7, count),
+            "s": random.choice(["a", "ab", "b"], count).tolist(),
+            "flag": random.choice([True, False, None], count).tolist(),
+            "f": random.choice([0.5, 1.25, 3.0], count),
+            "tags": [["x", "y"][: n % 3] for n in range(count)],
+        }
+        answers = self.both(lambda c: c.upsert(ids, matrix, columns))
+        assert answers is None or answers[0] == answers[1] == count
 
     numbers = st.lists(st.integers(-4, 12), max_size=6)
 
@@ -323,11 +340,11 @@ def _table(batches):
 @pytest.mark.parametrize(
     ("machine", "backend", "examples", "steps"),
     [
-        (CollectionMachine, Embedded, 60, 40),
-        (CollectionMachine, Durable, 6, 15),
-        (CollectionMachine, Busy, 25, 40),
-        (CosineMachine, Embedded, 20, 30),
-        (CollectionMachine, Remote, 20, 30),
+        (CollectionMachine, Embedded, 30, 30),
+        (CollectionMachine, Durable, 3, 12),
+        (CollectionMachine, Busy, 12, 30),
+        (CosineMachine, Embedded, 8, 25),
+        (CollectionMachine, Remote, 8, 25),
     ],
     ids=["embedded", "durable", "background", "cosine", "remote"],
 )
@@ -342,5 +359,7 @@ def test_every_answer_is_the_models(machine, backend, examples, steps):
             database=None,
             deadline=None,
             suppress_health_check=list(HealthCheck),
+            # Without the explanations, which trace every line and make a failure take minutes.
+            phases=(Phase.generate, Phase.shrink),
         ),
     )

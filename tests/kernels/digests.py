@@ -1,0 +1,71 @@
+"""Print digests of the outputs of all kernels, and how many were compiled; run by test_portability in subprocesses."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from tests import reference
+from vecstore import schemes
+from vecstore.config import HnswConfig
+from vecstore.index import hnsw
+from vecstore.index.exact import exact_search
+from vecstore.kernels import distance, graph, lookup, quantise, topk
+from vecstore.types import Metric, unit_rows
+
+
+def digest(*arrays):
+    together = hashlib.sha256()
+    for array in arrays:
+        together.update(np.ascontiguousarray(array).tobytes())
+    return together.hexdigest()[:16]
+
+
+def main():
+    rng = np.random.default_rng(3)
+    for dim in (3, 33, 100, 128):
+        rows = unit_rows(reference.clustered(rng, 600, dim))
+        queries = unit_rows(reference.clustered(rng, 9, dim))
+        for metric in (Metric.L2, Metric.COSINE):
+            # hnswlib picks its own instructions, so its graphs differ between processors: make one by hand.
+            links = graph_of(rows)
+            for name in schemes.names():
+                table = schemes.from_config(name).fit(rows)
+                scorer = table.scorer(queries, metric)
+                chosen = np.arange(0, 600, 7)
+                gathered = np.empty((9, len(chosen)), np.float32)
+                scorer.gather(chosen, gathered)
+                reranked = np.empty((9, 10), np.float32)
+                found = exact_search(scorer, 9, 600, 10)
+                scorer.rerank(found[0], reranked)
+                hits = links.search(scorer, 9, 10, 20)
+                kept = links.search(scorer, 9, 10, 20, mask=np.arange(600) % 3 == 0)
+                digests = digest(table.lookup(chosen), gathered, *found, reranked, *hits, *kept)
+                print(dim, metric, name, digests)
+    kernels = [
+        value
+        for module in (distance, graph, lookup, quantise, topk)
+        for value in vars(module).values()
+        if hasattr(value, "stats")
+    ]
+    print("compiled:", sum(sum(kernel.stats.cache_misses.values()) for kernel in set(kernels)))
+
+
+def graph_of(rows):
+    """Link every row to its 16 nearest."""
+    nearest = np.argsort(-(rows.astype(np.float64) @ rows.T.astype(np.float64)), axis=1, kind="stable")
+    config = HnswConfig()
+    arrays = {
+        "links": nearest[:, 1 : config.M + 1].astype(np.int32),
+        "nodes": np.empty(0, np.int32),
+        "upper_links": np.empty((0, config.M // 2), np.int32),
+        "down": np.empty(0, np.int32),
+        "level_starts": np.zeros(1, np.int64),
+        "entry": np.zeros(1, np.int64),
+    }
+    return hnsw.Graph.open(arrays, len(rows))
+
+
+if __name__ == "__main__":
+    main()

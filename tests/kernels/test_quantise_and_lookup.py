@@ -1,0 +1,62 @@
+"""Codes and decoded rows are those of the documented formulas, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests import reference
+from vecstore.kernels import lookup, quantise
+
+
+@pytest.mark.parametrize("dim", [1, 3, 16, 33, 100])
+def test_codes_and_scales(rng, dim):
+    matrix = (rng.standard_normal((200, dim)) * np.exp(rng.uniform(-40, 40, (200, 1)))).astype(np.float32)
+    matrix[0] = 0
+    matrix[1] = np.float32(1e-45)
+    matrix[2] = np.float32(3e-42)
+    matrix[3] = np.finfo(np.float32).max
+    matrix[4] = -0.0
+    codes, scales = np.empty(matrix.shape, np.int8), np.empty(200, np.float32)
+    quantise.quantise(matrix, codes, scales)
+    expected_codes, expected_scales = reference.quantise(matrix)
+    np.testing.assert_array_equal(scales, expected_scales)
+    np.testing.assert_array_equal(codes, expected_codes)
+    assert codes.min() >= -127
+
+
+def test_ties_go_to_the_even_code():
+    matrix = np.float32([[127, 0.5, 1.5, 2.5, -0.5, -1.5]])
+    codes, scales = np.empty(matrix.shape, np.int8), np.empty(1, np.float32)
+    quantise.quantise(matrix, codes, scales)
+    assert codes.tolist() == [[127, 0, 2, 2, 0, -2]]
+
+
+def test_sums_over_codes(rng):
+    codes = rng.integers(-127, 128, (50, 77), dtype=np.int8)
+    scales = rng.random(50, dtype=np.float32)
+    corrections, lengths = np.empty(50, np.int32), np.empty(50, np.float32)
+    quantise.corrections(codes, corrections)
+    np.testing.assert_array_equal(corrections, 128 * codes.sum(axis=1, dtype=np.int32))
+    quantise.squared_lengths(codes, scales, lengths)
+    squares = (codes.astype(np.int64) ** 2).sum(axis=1)
+    np.testing.assert_array_equal(lengths, squares.astype(np.float32) * (scales * scales))
+
+
+@pytest.mark.parametrize("dim", [1, 2, 15, 16, 17, 64, 100])
+def test_take(rng, dim):
+    table = rng.standard_normal((50, dim), dtype=np.float32)
+    table[3, 0] = -0.0
+    rows = rng.integers(0, 50, 70)
+    out = np.full((72, dim), 7, np.float32)
+    lookup.take(table, rows, out[:70])
+    assert out[:70].tobytes() == table[rows].tobytes()
+    assert (out[70:] == 7).all()
+    halves = table.astype(np.float16)
+    lookup.take(halves.view(np.uint16), rows, out[:70])
+    assert out[:70].tobytes() == halves[rows].astype(np.float32).tobytes()
+    codes = rng.integers(-127, 128, (50, dim), dtype=np.int8)
+    scales = rng.random(50, dtype=np.float32)
+    lookup.take_scaled(codes, scales, rows, out[:70])
+    np.testing.assert_array_equal(out[:70], codes[rows].astype(np.float32) * scales[rows, None])
+    assert (out[70:] == 7).all()
