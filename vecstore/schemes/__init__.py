@@ -14,6 +14,7 @@ from vecstore.errors import AlreadyExistsError, InvalidArgumentError, NotFoundEr
 from vecstore.schemes.base import Scheme
 from vecstore.schemes.float16 import Float16
 from vecstore.schemes.full import Full
+from vecstore.schemes.hash import Hash
 from vecstore.schemes.int8 import Int8
 
 __all__ = ["ENTRY_POINTS", "Registry", "Scheme", "from_config", "get", "names", "register"]
@@ -83,7 +84,7 @@ class Registry:
             self._loaded = True
 
 
-_registry = Registry(Full, Float16, Int8)
+_registry = Registry(Full, Float16, Hash, Int8)
 register = _registry.register
 get = _registry.get
 names = _registry.names

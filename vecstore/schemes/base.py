@@ -62,12 +62,18 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         ``lookup`` gives back the float32 rows bit for bit.
     graph : bool
         Its scorer has kernel operands, so that the graph can be searched over its codes.
+    joint : bool
+        All fields of an embedding share one table (otherwise each field has its own).
+    trained : bool
+        There is a trainable layer in ``vecstore/training/<name>.py``.
     """
 
     posthoc: bool
     appendable: bool
     exact: bool
     graph: bool
+    joint: bool = False
+    trained: bool = False
 
 
 @runtime_checkable
@@ -124,7 +130,13 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
 
     @classmethod
     @abstractmethod
-    def plan(cls, shape: TableShape, budget: float | int, frequency: NDArray[np.int64] | None = None) -> Self:
+    def plan(
+        cls,
+        shape: TableShape,
+        budget: float | int,
+        frequency: NDArray[np.int64] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Choose parameters whose bytes stay within ``budget``.
 
         Parameters
@@ -135,6 +147,8 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
             A fraction of the float32 table where it is a float in (0, 1], absolute bytes where it is an int.
         frequency : int64[rows], optional
             How often each row is used.
+        parameters : mapping, optional
+            Settings of the scheme that are given and not chosen by the budget.
 
         Raises
         ------

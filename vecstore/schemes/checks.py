@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -79,23 +80,17 @@ def output_buffer(out: F32 | None, n_rows: int, dim: int) -> F32:
     return out
 
 
-def check_budget(name: str, shape: TableShape, needed: int, budget: float | int) -> None:
-    """Check that a scheme of one fixed size fits a budget.
+def allowed_bytes(shape: TableShape, budget: float | int) -> int:
+    """Give the bytes that a budget allows.
 
     Parameters
     ----------
-    name : str
-        Of the scheme.
     shape : TableShape
-    needed : int
-        Its bytes.
     budget : float or int
         A fraction of the float32 table where it is a float in (0, 1], absolute bytes where it is an int.
 
     Raises
     ------
-    BudgetInfeasible
-        It does not fit.
     InvalidArgumentError
         The budget is not a number of the above.
     """
@@ -105,10 +100,34 @@ def check_budget(name: str, shape: TableShape, needed: int, budget: float | int)
         raise InvalidArgumentError(
             f"budget: a fraction is above 0 and at most 1, got {budget}; pass an int for bytes", field="budget"
         )
-    allowed = budget * shape.float32_bytes if isinstance(budget, float) else budget
-    if needed > allowed:
+    return math.floor(budget * shape.float32_bytes) if isinstance(budget, float) else budget
+
+
+def check_floor(name: str, allowed: int, floor: int) -> None:
+    """Check that the smallest form of a scheme fits.
+
+    Parameters
+    ----------
+    name : str
+        Of the scheme.
+    allowed : int
+        Bytes that the budget allows.
+    floor : int
+        Bytes of the smallest form for this table.
+
+    Raises
+    ------
+    BudgetInfeasible
+        It does not fit; carries the floor.
+    """
+    if floor > allowed:
         raise BudgetInfeasible(
-            f"scheme {name!r} takes {needed} bytes for {shape.rows} rows of {shape.dim} dimensions, which is more "
-            f"than the budget of {allowed:.0f}; raise the budget or choose a smaller scheme",
-            floor=needed,
+            f"scheme {name!r} needs at least {floor} bytes for this table, and the budget allows {allowed}; "
+            "raise the budget or choose a smaller scheme",
+            floor=floor,
         )
+
+
+def check_budget(name: str, shape: TableShape, needed: int, budget: float | int) -> None:
+    """Check that a scheme of one fixed size fits a budget; see :func:`allowed_bytes` and :func:`check_floor`."""
+    check_floor(name, allowed_bytes(shape, budget), needed)

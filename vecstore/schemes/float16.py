@@ -42,9 +42,15 @@ class Float16(Scheme, frozen=True, kw_only=True, tag="float16"):
     version: Literal[1] = 1
 
     @classmethod
-    def plan(cls, shape: TableShape, budget: float | int, frequency: NDArray[np.int64] | None = None) -> Self:  # noqa: ARG003
+    def plan(
+        cls,
+        shape: TableShape,
+        budget: float | int,
+        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Give the config if a table of halves fits the budget; see :meth:`Scheme.plan`."""
-        planned = cls()
+        planned = cls.from_dict({**(parameters or {}), "scheme": cls.name})
         check_budget(cls.name, shape, planned.nbytes(shape), budget)
         return planned
 

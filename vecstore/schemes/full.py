@@ -32,15 +32,21 @@ class Full(Scheme, frozen=True, kw_only=True, tag="full"):
     name: ClassVar[str] = "full"
     family: ClassVar[Family] = Family.BASELINE
     paper: ClassVar[str] = "none: IEEE 754 binary32"
-    capabilities: ClassVar[Capabilities] = Capabilities(posthoc=True, appendable=True, exact=True, graph=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(posthoc=True, appendable=True, exact=True, graph=True, trained=True)
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
 
     version: Literal[1] = 1
 
     @classmethod
-    def plan(cls, shape: TableShape, budget: float | int, frequency: NDArray[np.int64] | None = None) -> Self:  # noqa: ARG003
+    def plan(
+        cls,
+        shape: TableShape,
+        budget: float | int,
+        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Give the config if a full table fits the budget; see :meth:`Scheme.plan`."""
-        planned = cls()
+        planned = cls.from_dict({**(parameters or {}), "scheme": cls.name})
         check_budget(cls.name, shape, planned.nbytes(shape), budget)
         return planned
 

@@ -1,0 +1,304 @@
+"""``fields``: one table over the ids of several fields, made of parts that may be of different schemes.
+
+A field is a categorical feature with ids 0..size-1. Fields lie one behind another: the *row* of an id is the id plus
+the sizes of the fields before. A part covers one or more neighbouring fields with one scheme. Every layer of
+``vecstore.training`` freezes into such a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.config import Config
+from vecstore.errors import CorruptionError, InvalidArgumentError, NotFoundError
+from vecstore.kernels.scoring import Scorer
+from vecstore.schemes.base import Capabilities, CompressedTable, Family, Progress, Scheme, TableShape
+from vecstore.schemes.checks import output_buffer
+from vecstore.schemes.scorer import check_rows
+from vecstore.types import F32, I64, Metric
+
+__all__ = ["Field", "Fields", "FieldsTable", "Part", "PartScorer"]
+
+
+class Field(Config, frozen=True, kw_only=True):
+    """A categorical feature: its name and its number of ids."""
+
+    name: str
+    size: int
+
+
+class Part(Config, frozen=True, kw_only=True):
+    """The scheme (JSON config) of the next ``fields`` fields."""
+
+    scheme: dict[str, Any]
+    fields: int = 1
+
+
+class Fields(Scheme, frozen=True, kw_only=True, tag="fields"):
+    """Fields and the parts that hold them.
+
+    Attributes
+    ----------
+    fields : tuple of Field
+        In order.
+    parts : tuple of Part
+        In order; together they cover all fields.
+    version : int
+        Version of this config.
+    """
+
+    name: ClassVar[str] = "fields"
+    family: ClassVar[Family] = Family.BASELINE
+    paper: ClassVar[str] = "none: several tables side by side"
+    capabilities: ClassVar[Capabilities] = Capabilities(posthoc=False, appendable=False, exact=False, graph=False)
+    row_arrays: ClassVar[tuple[str, ...]] = ()
+
+    fields: tuple[Field, ...]
+    parts: tuple[Part, ...]
+    version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        """Check that names are unique, sizes positive, and parts cover the fields."""
+        super().__post_init__()
+        names = [field.name for field in self.fields]
+        if not names or len(set(names)) != len(names) or any(field.size < 1 for field in self.fields):
+            raise InvalidArgumentError(
+                f"fields: expected unique names and sizes of at least 1, got {[(f.name, f.size) for f in self.fields]}",
+                field="fields",
+            )
+        if sum(part.fields for part in self.parts) != len(names) or any(part.fields < 1 for part in self.parts):
+            raise InvalidArgumentError(f"parts: they do not cover the {len(names)} fields exactly", field="parts")
+
+    @property
+    def starts(self) -> I64:
+        """The first row of each field, and the number of rows, int64[fields + 1]."""
+        return np.concatenate([[0], np.cumsum([field.size for field in self.fields])]).astype(np.int64)
+
+    @property
+    def part_starts(self) -> I64:
+        """The first row of each part, and the number of rows, int64[parts + 1]."""
+        firsts = np.concatenate([[0], np.cumsum([part.fields for part in self.parts])])
+        return self.starts[firsts]
+
+    def part_shapes(self, dim: int) -> list[TableShape]:
+        """Give the shape of each part's table."""
+        return [TableShape(int(rows), dim) for rows in np.diff(self.part_starts)]
+
+    def schemes(self) -> list[Scheme]:
+        """Give the scheme of each part."""
+        from vecstore.schemes import from_config  # the registry imports this module
+
+        return [from_config(part.scheme) for part in self.parts]
+
+    @classmethod
+    def plan(
+        cls,
+        shape: TableShape,
+        budget: float | int,
+        frequency: NDArray[np.int64] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Refuse: fields are planned by :func:`vecstore.schemes.planning.plan_fields`, which knows their names.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Always.
+        """
+        raise InvalidArgumentError(
+            f"scheme 'fields' is planned by plan_fields, not from {shape}, {budget}, {frequency}, {parameters}",
+            field="scheme",
+        )
+
+    def nbytes(self, shape: TableShape) -> int:
+        """Bytes of all parts."""
+        return sum(
+            scheme.nbytes(part) for scheme, part in zip(self.schemes(), self.part_shapes(shape.dim), strict=True)
+        )
+
+    def fit(
+        self,
+        vectors: F32,
+        *,
+        frequency: NDArray[np.int64] | None = None,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+    ) -> FieldsTable:
+        """Fit each part to its rows of ``vectors`` float32[n, dim]."""
+        starts = self.part_starts.tolist()
+        tables = []
+        for scheme, start, stop in zip(self.schemes(), starts[:-1], starts[1:], strict=True):
+            counts = None if frequency is None else frequency[start:stop]
+            tables.append(scheme.fit(vectors[start:stop], frequency=counts, seed=seed))
+            if on_progress is not None:
+                on_progress(stop, starts[-1])
+        return FieldsTable(self, tuple(tables))
+
+    def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> FieldsTable:
+        """Make a table of the stored arrays, named ``<part>.<array>``; see :meth:`Scheme.open`."""
+        if int(self.starts[-1]) != shape.rows:
+            raise CorruptionError(f"fields: {self.starts[-1]} rows in the fields, {shape.rows} in the table")
+        tables = []
+        for number, (scheme, part) in enumerate(zip(self.schemes(), self.part_shapes(shape.dim), strict=True)):
+            own = {
+                name.removeprefix(f"{number}."): array
+                for name, array in arrays.items()
+                if name.startswith(f"{number}.")
+            }
+            tables.append(scheme.open(part, own))
+        return FieldsTable(self, tuple(tables))
+
+
+class FieldsTable:
+    """The parts of several fields, addressed by row or by field and id.
+
+    Parameters
+    ----------
+    scheme : Fields
+    parts : tuple of CompressedTable
+        In order.
+    """
+
+    def __init__(self, scheme: Fields, parts: tuple[CompressedTable, ...]) -> None:
+        self.scheme = scheme
+        self.parts = parts
+        self.shape = TableShape(int(scheme.starts[-1]), parts[0].shape.dim)
+        self._starts = scheme.starts
+        self._part_starts = scheme.part_starts
+        self._part_of_field = np.repeat(np.arange(len(parts)), [part.fields for part in scheme.parts])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(part.nbytes for part in self.parts)
+
+    @cached_property
+    def field_names(self) -> tuple[str, ...]:
+        """Names of the fields, in order."""
+        return tuple(field.name for field in self.scheme.fields)
+
+    def field(self, name: str) -> tuple[CompressedTable, int, int]:
+        """Give the part that holds a field, and the first and one past the last of its rows *in that part*.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such field.
+        """
+        if name not in self.field_names:
+            raise NotFoundError(f"there is no field {name!r}; there are: {', '.join(self.field_names)}", field="field")
+        number = self.field_names.index(name)
+        part = int(self._part_of_field[number])
+        first = int(self._starts[number] - self._part_starts[part])
+        return self.parts[part], first, first + self.scheme.fields[number].size
+
+    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
+        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given."""
+        checked = check_rows(rows, self.shape.rows)
+        out = output_buffer(out, len(checked), self.shape.dim)
+        if len(self.parts) == 1:
+            return self.parts[0].lookup(checked, out)
+        owners = np.searchsorted(self._part_starts, checked, side="right") - 1
+        for number in np.unique(owners).tolist():
+            own = owners == number
+            out[own] = self.parts[number].lookup(checked[own] - self._part_starts[number])
+        return out
+
+    def lookup_fields(self, ids: I64) -> F32:
+        """Give float32[n, fields, dim] of ``ids`` int64[n, fields], one column a field, in order.
+
+        Raises
+        ------
+        NotFoundError
+            An id outside its field.
+        InvalidArgumentError
+            Another number of columns, or not integers.
+        """
+        given = np.asarray(ids)
+        if given.ndim != 2 or given.shape[1] != len(self.scheme.fields) or given.dtype.kind not in "iu":
+            raise InvalidArgumentError(
+                f"ids: expected int64[n, {len(self.scheme.fields)}], got {given.dtype}{list(given.shape)}", field="ids"
+            )
+        sizes = np.diff(self._starts)
+        outside = (given < 0) | (given >= sizes)
+        if outside.any():
+            row, column = (int(axis[0]) for axis in np.nonzero(outside))
+            name = self.field_names[column]
+            raise NotFoundError(
+                f"ids: {given[row, column]} in row {row} is outside field {name!r}, which has ids 0 to {sizes[column] - 1}",
+                field="ids",
+            )
+        rows = (given + self._starts[:-1]).astype(np.int64, copy=False).ravel()
+        return self.lookup(rows).reshape(*given.shape, self.shape.dim)
+
+    def scorer(self, queries: F32, metric: Metric) -> PartScorer:
+        """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""
+        scorers = tuple(part.scorer(queries, metric) for part in self.parts)
+        return PartScorer(scorers, self._part_starts)
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Give the arrays of all parts, named ``<part>.<array>``."""
+        return {f"{number}.{name}": a for number, part in enumerate(self.parts) for name, a in part.arrays().items()}
+
+    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
+        """Refuse: a field has a fixed number of ids.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Always.
+        """
+        raise InvalidArgumentError(f"scheme 'fields' cannot take {len(vectors)} more rows", field="scheme")
+
+
+class PartScorer:
+    """Distances to the rows of several parts.
+
+    Parameters
+    ----------
+    scorers : tuple of Scorer
+        One a part.
+    starts : int64[parts + 1]
+        First row of each part, and the number of rows.
+    """
+
+    operands = None
+    traversal = None
+
+    def __init__(self, scorers: tuple[Scorer, ...], starts: I64) -> None:
+        self._scorers = scorers
+        self._starts = starts
+
+    def scan(self, start: int, stop: int, out: F32) -> None:
+        """Write the distances of rows start..stop into ``out`` float32[q, stop - start]."""
+        for scorer, first, last in zip(self._scorers, self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True):
+            low, high = max(start, first), min(stop, last)
+            if low < high:
+                own = np.empty((len(out), high - low), np.float32)
+                scorer.scan(low - first, high - first, own)
+                out[:, low - start : high - start] = own
+
+    def gather(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(owners).tolist():
+            own = np.flatnonzero(owners == number)
+            distances = np.empty((len(out), len(own)), np.float32)
+            self._scorers[number].gather(rows[own] - self._starts[number], distances)
+            out[:, own] = distances
+
+    def rerank(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[q, m], each query its own, into ``out``; -1 gets ``inf``."""
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        out[:] = np.inf
+        for number, scorer in enumerate(self._scorers):
+            own = (owners == number) & (rows >= 0)
+            if own.any():
+                distances = np.empty(rows.shape, np.float32)
+                scorer.rerank(np.where(own, rows - self._starts[number], -1), distances)
+                out[own] = distances[own]

@@ -1,0 +1,163 @@
+"""``hash``: ids share the rows of a smaller table by their hash; the mandatory baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.errors import InvalidArgumentError
+from vecstore.kernels import hashing, lookup
+from vecstore.kernels.compiling import frozen
+from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.checks import allowed_bytes, check_floor, output_buffer, queries_matrix, stored_array, table_matrix
+from vecstore.schemes.full import plain_scorer
+from vecstore.schemes.indirect import SharedScorer
+from vecstore.schemes.scorer import check_rows
+from vecstore.types import F32, I64, U64, Metric
+
+__all__ = ["Hash", "HashTable"]
+
+_SALT_BYTES = 8
+
+
+class Hash(Scheme, frozen=True, kw_only=True, tag="hash"):
+    """Row ``id`` is row ``bucket(mix(id, salt), buckets)`` of a table of ``buckets`` float32 rows.
+
+    Attributes
+    ----------
+    buckets : int
+        Rows of the shared table.
+    version : int
+        Version of this config.
+
+    References
+    ----------
+    Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009, with this project's hash.
+    """
+
+    name: ClassVar[str] = "hash"
+    family: ClassVar[Family] = Family.BASELINE
+    paper: ClassVar[str] = "Weinberger et al., Feature Hashing for Large Scale Multitask Learning, ICML 2009"
+    capabilities: ClassVar[Capabilities] = Capabilities(posthoc=False, appendable=False, exact=False, graph=False, trained=True)
+    row_arrays: ClassVar[tuple[str, ...]] = ()
+
+    buckets: int
+    version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        """Check the number of buckets."""
+        super().__post_init__()
+        if not 1 <= self.buckets <= hashing.MAX_BUCKETS:
+            raise InvalidArgumentError(
+                f"hash.buckets: expected 1 to {hashing.MAX_BUCKETS}, got {self.buckets}", field="buckets"
+            )
+
+    @classmethod
+    def plan(
+        cls,
+        shape: TableShape,
+        budget: float | int,
+        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Give the largest table that fits the budget; see :meth:`Scheme.plan`."""
+        allowed = allowed_bytes(shape, budget)
+        check_floor(cls.name, allowed, shape.dim * 4 + _SALT_BYTES)
+        fitting = (allowed - _SALT_BYTES) // (shape.dim * 4)
+        return cls.from_dict({"buckets": min(fitting, shape.rows), **(parameters or {}), "scheme": cls.name})
+
+    def nbytes(self, shape: TableShape) -> int:
+        """Bytes of ``rows`` and ``salt``."""
+        return self.buckets * shape.dim * 4 + _SALT_BYTES
+
+    def fit(
+        self,
+        vectors: F32,
+        *,
+        frequency: NDArray[np.int64] | None = None,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+    ) -> HashTable:
+        """Give each bucket the mean of its rows (weighted by ``frequency``), which is the least squares fit."""
+        matrix = table_matrix(vectors)
+        salt = hashing.derived_salts(seed, 1)
+        places = hashing.buckets(np.arange(len(matrix)), int(salt[0]), self.buckets)
+        weights = np.ones(len(matrix)) if frequency is None else np.maximum(frequency, 1e-9)
+        sums = np.zeros((self.buckets, matrix.shape[1]))
+        np.add.at(sums, places, matrix * weights[:, None])
+        totals = np.bincount(places, weights, self.buckets)
+        rows = (sums / np.maximum(totals, 1e-12)[:, None]).astype(np.float32)
+        if on_progress is not None:
+            on_progress(len(matrix), len(matrix))
+        return HashTable(self, TableShape(*matrix.shape), frozen(rows), frozen(salt))
+
+    def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> HashTable:
+        """Make a table of the stored ``rows`` float32[buckets, dim] and ``salt`` uint64[1]; see :meth:`Scheme.open`."""
+        rows = stored_array(arrays, "rows", np.float32, (self.buckets, shape.dim))
+        salt = stored_array(arrays, "salt", np.uint64, (1,))
+        return HashTable(self, shape, frozen(rows), frozen(salt))
+
+
+@dataclass(frozen=True, slots=True)
+class HashTable:
+    """Shared rows and the salt that says which id has which.
+
+    Attributes
+    ----------
+    rows : float32[buckets, dim]
+    salt : uint64[1]
+    """
+
+    scheme: Hash
+    shape: TableShape
+    rows: F32
+    salt: U64
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.rows.nbytes + self.salt.nbytes
+
+    def places(self, rows: I64) -> I64:
+        """Give the bucket int64[n] of ``rows`` int64[n]; any int64 has one."""
+        return hashing.buckets(rows, int(self.salt[0]), self.scheme.buckets)
+
+    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
+        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
+
+        Raises
+        ------
+        NotFoundError
+            A row outside the table.
+        InvalidArgumentError
+            ``rows`` are not integers, or ``out`` cannot hold the result.
+        """
+        checked = check_rows(rows, self.shape.rows)
+        out = output_buffer(out, len(checked), self.shape.dim)
+        lookup.take(self.rows, self.places(checked), out)
+        return out
+
+    def scorer(self, queries: F32, metric: Metric) -> SharedScorer:
+        """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows: each bucket is scored once."""
+        given = queries_matrix(queries, self.shape.dim)
+        return SharedScorer(plain_scorer(self.rows, given, metric), self.scheme.buckets, len(given), self.places)
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Give ``rows`` and ``salt``."""
+        return {"rows": self.rows, "salt": self.salt}
+
+    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
+        """Refuse: the rows of other ids are shared.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Always.
+        """
+        raise InvalidArgumentError(
+            f"scheme 'hash' cannot take {len(vectors)} more rows: ids share rows; train or fit a new table", field="scheme"
+        )

@@ -1,0 +1,99 @@
+"""Scorers of tables whose rows share a smaller table, and of tables that must be decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from vecstore.kernels.distance import Operands
+from vecstore.kernels.scoring import Scorer
+from vecstore.types import F32, I64
+
+__all__ = ["DecodingScorer", "SharedScorer"]
+
+#: Rows decoded at a time.
+_BLOCK_ROWS = 2_048
+
+
+class SharedScorer:
+    """Distances of rows that are rows of a smaller table: each shared row is scored once.
+
+    Parameters
+    ----------
+    shared : Scorer
+        Scorer of the smaller table.
+    n_shared, n_queries : int
+        Rows of the smaller table, and queries.
+    place_of : callable
+        Gives the row of the smaller table, int64[n], for each of int64[n] rows.
+    """
+
+    operands: Operands | None = None
+    traversal: Operands | None = None
+
+    def __init__(self, shared: Scorer, n_shared: int, n_queries: int, place_of: Callable[[I64], I64]) -> None:
+        self._shared = shared
+        self._n_shared = n_shared
+        self._n_queries = n_queries
+        self._place_of = place_of
+        self._all: F32 | None = None
+
+    def scan(self, start: int, stop: int, out: F32) -> None:
+        """Write the distances of rows start..stop into ``out`` float32[q, stop - start]."""
+        self.gather(np.arange(start, stop), out)
+
+    def gather(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
+        np.take(self._distances(), self._place_of(rows), axis=1, out=out)
+
+    def rerank(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[q, m], each query its own, into ``out``; -1 gets ``inf``."""
+        places = self._place_of(np.maximum(rows, 0).ravel()).reshape(rows.shape)
+        self._shared.rerank(np.where(rows < 0, -1, places), out)
+
+    def _distances(self) -> F32:
+        """Give the distances of all shared rows, float32[q, m], computed when first asked for."""
+        if self._all is None:
+            distances = np.empty((self._n_queries, self._n_shared), np.float32)
+            self._shared.scan(0, self._n_shared, distances)
+            self._all = distances
+        return self._all
+
+
+class DecodingScorer:
+    """Distances by decoding rows in blocks, for forms whose algebra allows nothing better.
+
+    Parameters
+    ----------
+    lookup : callable
+        Gives float32[n, dim] of int64[n] rows.
+    score : callable
+        Gives the scorer of float32[n, dim] rows for these queries (see ``full.plain_scorer``).
+    """
+
+    operands: Operands | None = None
+    traversal: Operands | None = None
+
+    def __init__(self, lookup: Callable[[I64], F32], score: Callable[[F32], Scorer]) -> None:
+        self._lookup = lookup
+        self._score = score
+
+    def scan(self, start: int, stop: int, out: F32) -> None:
+        """Write the distances of rows start..stop into ``out`` float32[q, stop - start]."""
+        self.gather(np.arange(start, stop), out)
+
+    def gather(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = self._lookup(rows[start : start + _BLOCK_ROWS])
+            distances = np.empty((len(out), len(block)), np.float32)
+            self._score(block).scan(0, len(block), distances)
+            out[:, start : start + len(block)] = distances
+
+    def rerank(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[q, m], each query its own, into ``out``; -1 gets ``inf``."""
+        wanted, places = np.unique(rows[rows >= 0], return_inverse=True)
+        own = np.full(rows.shape, -1, np.int64)
+        own[rows >= 0] = places
+        self._score(self._lookup(wanted)).rerank(own, out)

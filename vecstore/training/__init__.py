@@ -1,0 +1,103 @@
+"""Trainable embedding layers, one file per scheme; the only place that imports torch.
+
+>>> from vecstore import training
+>>> layer = training.embedding("hash", fields={"user": 6040, "item": 3706}, dim=16, budget=0.1)
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vecstore.errors import InvalidArgumentError, MissingDependencyError
+from vecstore.kernels.hashing import derived_salts
+from vecstore.schemes import get
+from vecstore.schemes.base import Scheme, TableShape
+from vecstore.schemes.planning import plan_fields
+from vecstore.types import I64
+
+if TYPE_CHECKING:
+    from vecstore.training.base import TrainablePart
+    from vecstore.training.layer import EmbeddingLayer
+
+__all__ = ["embedding", "make_part"]
+
+
+def embedding(
+    name: str,
+    *,
+    fields: Mapping[str, int],
+    dim: int,
+    budget: float | int = 1.0,
+    frequency: Mapping[str, I64] | None = None,
+    seed: int = 0,
+    scale: float | None = None,
+    **parameters: Any,
+) -> EmbeddingLayer:
+    """Make a trainable embedding layer whose frozen tables stay within a budget.
+
+    Parameters
+    ----------
+    name : str
+        Of the scheme.
+    fields : mapping of str to int
+        Field -> number of ids, in order.
+    dim : int
+        Dimensions of every row.
+    budget : float or int
+        A fraction of the float32 tables where it is a float in (0, 1], absolute bytes where it is an int. It covers
+        every byte that will be written.
+    frequency : mapping of str to int64[size], optional
+        How often each id occurs in the training split; some methods need it.
+    seed : int
+        Of the initial weights, salts and everything else that is drawn.
+    scale : float, optional
+        Bound of the initial weights; sqrt(1 / largest field) by default.
+    **parameters
+        Settings of the scheme that are given and not chosen by the budget.
+
+    Raises
+    ------
+    BudgetInfeasible
+        Carries the floor in bytes.
+    MissingDependencyError
+        torch is not installed.
+    """
+    if not fields or dim < 1:
+        raise InvalidArgumentError("fields, dim: expected at least one field and one dimension", field="fields")
+    try:
+        from vecstore.training.layer import EmbeddingLayer
+    except ImportError as error:
+        raise MissingDependencyError(f"training needs torch ({error}): pip install 'vecstore[train]'") from None
+    plan = plan_fields(name, fields, dim, budget, frequency=frequency, parameters=parameters)
+    bound = math.sqrt(1 / max(fields.values())) if scale is None else scale
+    shapes = plan.part_shapes(dim)
+    seeds = derived_salts(seed, len(shapes)) >> np.uint64(1)
+    parts = [
+        make_part(scheme, shape, seed=int(own), scale=bound)
+        for scheme, shape, own in zip(plan.schemes(), shapes, seeds, strict=True)
+    ]
+    layer = EmbeddingLayer(plan, parts)
+    if frequency is not None:
+        layer.observe(frequency)
+    return layer
+
+
+def make_part(scheme: Scheme, shape: TableShape, *, seed: int, scale: float) -> TrainablePart:
+    """Make the trainable twin of a scheme: class ``<Scheme>Part`` of ``vecstore/training/<name>.py``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The scheme is not trained.
+    """
+    cls = get(scheme.name)
+    if not cls.capabilities.trained:
+        raise InvalidArgumentError(f"scheme {scheme.name!r} has no trainable layer", field="scheme")
+    module = importlib.import_module(f"vecstore.training.{scheme.name}")
+    part: TrainablePart = getattr(module, f"{cls.__name__}Part")(scheme, shape, seed=seed, scale=scale)
+    return part

@@ -1,0 +1,114 @@
+"""What every trainable layer is made of: parts, and the stages they are trained in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vecstore.schemes.base import CompressedTable, TableShape
+from vecstore.types import I64
+
+__all__ = ["Stage", "TrainablePart", "Update", "generator"]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One optimiser of a stage.
+
+    Attributes
+    ----------
+    parameters : {"weights", "search", "all"}
+        ``weights``: everything that is frozen into the table, and the host model. ``search``: what decides the table's
+        form (architecture weights, thresholds), which the frozen table does not hold. ``all``: both.
+    split : {"train", "valid"}
+        Batches of which split it sees.
+    optimiser : {"default", "sgd", "adam"}
+        ``default``: the host's choice.
+    rate : float or None
+        Learning rate; None for the host's.
+    """
+
+    parameters: Literal["weights", "search", "all"] = "all"
+    split: Literal["train", "valid"] = "train"
+    optimiser: Literal["default", "sgd", "adam"] = "default"
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One phase of training.
+
+    Attributes
+    ----------
+    name : str
+        ``train``, ``warm-up``, ``search``, ``prune``, ``retrain``, ...
+    share : float
+        Fraction of the steps of the whole run that it gets.
+    updates : tuple of Update
+        What is updated, on which split. Each step of the stage does all of them in turn.
+    selects : bool
+        Whether checkpoints of this stage may be chosen on validation (a table whose form is still searched may not).
+    restarts_host : bool
+        Whether the host model begins anew from its initial weights.
+    """
+
+    name: str
+    share: float = 1.0
+    updates: tuple[Update, ...] = (Update(),)
+    selects: bool = True
+    restarts_host: bool = False
+
+
+class TrainablePart(nn.Module, ABC):
+    """The trainable twin of a :class:`~vecstore.schemes.base.CompressedTable`: rows in, vectors out.
+
+    Parameters
+    ----------
+    shape : TableShape
+        Rows and dimensions.
+    """
+
+    def __init__(self, shape: TableShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    @abstractmethod
+    def forward(self, rows: Tensor) -> Tensor:
+        """Give float32[..., dim] of ``rows`` int64[...]."""
+
+    @abstractmethod
+    def freeze(self) -> CompressedTable:
+        """Give the table of the current weights; its look-ups equal ``forward`` in eval mode."""
+
+    def extra_loss(self) -> Tensor:
+        """Give what the part adds to the loss of the last ``forward``, a scalar."""
+        return torch.zeros(())
+
+    def after_step(self, step: int, steps: int) -> None:
+        """Do what the method does after each optimiser step (prune, round, anneal); ``step`` counts from 1 to ``steps``.
+
+        Both count within the current stage, so that schedules fit runs of any length.
+        """
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Give the stages of the method, in order."""
+        return (Stage("train"),)
+
+    def begin(self, stage: str) -> None:
+        """Get ready for a stage: freeze the outcome of a search, take masks, restore initial weights."""
+
+    def search_parameters(self) -> list[nn.Parameter]:
+        """Give the parameters that decide the table's form and are not frozen into it."""
+        return []
+
+    def observe(self, frequency: I64) -> None:
+        """Take the counts int64[rows] of the training split, for methods that need them; called before training."""
+
+
+def generator(seed: int) -> torch.Generator:
+    """Give a random generator of its own, so that no global state matters."""
+    return torch.Generator().manual_seed(seed)

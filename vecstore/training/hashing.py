@@ -1,0 +1,36 @@
+"""The hash of :mod:`vecstore.kernels.hashing` on torch tensors: the same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from vecstore.kernels import hashing
+
+
+def _signed(value: np.uint64 | int) -> int:
+    """Give a uint64 as the int64 of the same bits, which is what torch computes with."""
+    return int(np.uint64(value).view(np.int64))
+
+
+_FIRST, _SECOND = _signed(hashing.FIRST_FACTOR), _signed(hashing.SECOND_FACTOR)
+
+
+def _shifted(values: Tensor, bits: int) -> Tensor:
+    """Shift right and fill with zeros; torch's own shift copies the sign bit."""
+    return (values >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mix(keys: Tensor, salt: int) -> Tensor:
+    """Give the 64-bit hash of int64 ``keys``, as int64 of the same bits; int64 arithmetic wraps as uint64 does."""
+    z = keys + _signed(salt)
+    z = (z ^ _shifted(z, 30)) * _FIRST
+    z = (z ^ _shifted(z, 27)) * _SECOND
+    return z ^ _shifted(z, 31)
+
+
+def buckets(keys: Tensor, salt: int, size: int) -> Tensor:
+    """Give the bucket 0..size-1 of each of int64 ``keys``, for ``size`` < 2^31."""
+    return (_shifted(mix(keys, salt), 32) * size) >> 32
+
+

@@ -1,0 +1,97 @@
+"""The embedding layer: parts side by side, in place of ``nn.Embedding`` in any torch model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vecstore.errors import InvalidArgumentError
+from vecstore.schemes.fields import Fields, FieldsTable
+from vecstore.training.base import Stage, TrainablePart
+from vecstore.types import I64
+
+__all__ = ["EmbeddingLayer"]
+
+
+class EmbeddingLayer(nn.Module):
+    """Embeddings of several fields, trained in compressed form.
+
+    Parameters
+    ----------
+    plan : Fields
+        Fields, and the scheme of each part.
+    parts : list of TrainablePart
+        One a part of the plan.
+    """
+
+    starts: Tensor
+
+    def __init__(self, plan: Fields, parts: list[TrainablePart]) -> None:
+        super().__init__()
+        self.plan = plan
+        self.dim = parts[0].shape.dim
+        self.parts = nn.ModuleList(parts)
+        self._counts = [part.fields for part in plan.parts]
+        # The first row of each field within its part.
+        firsts = np.concatenate([[0], np.cumsum(self._counts)])[:-1]
+        offsets = plan.starts[:-1] - np.repeat(plan.starts[firsts], self._counts)
+        self.register_buffer("starts", torch.from_numpy(offsets.astype(np.int64)), persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Give float32[B, F, dim] of ``ids`` int64[B, F], one column a field."""
+        if ids.ndim != 2 or ids.shape[1] != len(self.plan.fields):
+            raise InvalidArgumentError(
+                f"ids: expected int64[batch, {len(self.plan.fields)}], got {list(ids.shape)}", field="ids"
+            )
+        rows = (ids + self.starts).split(self._counts, dim=1)
+        return torch.cat([part(own) for part, own in zip(self.parts, rows, strict=True)], dim=1)
+
+    def extra_loss(self) -> Tensor:
+        """Give what the method adds to the loss of the last ``forward``, a scalar."""
+        return torch.stack([part.extra_loss() for part in self._typed_parts()]).sum()
+
+    def after_step(self, step: int, steps: int) -> None:
+        """Do what the method does after each optimiser step; ``step`` counts from 1 to ``steps`` within the stage."""
+        for part in self._typed_parts():
+            part.after_step(step, steps)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Give the stages of the method; parts that stayed full take part in each."""
+        return max((part.stages() for part in self._typed_parts()), key=len)
+
+    def begin(self, stage: str) -> None:
+        """Get ready for a stage."""
+        for part in self._typed_parts():
+            part.begin(stage)
+
+    def search_parameters(self) -> list[nn.Parameter]:
+        """Give the parameters that decide the form of tables and are not frozen into them."""
+        return [parameter for part in self._typed_parts() for parameter in part.search_parameters()]
+
+    def observe(self, frequency: Mapping[str, I64]) -> None:
+        """Take the counts of the training split: field -> int64[size]."""
+        counts = [np.asarray(frequency[field.name], np.int64) for field in self.plan.fields]
+        first = 0
+        for part, fields in zip(self._typed_parts(), self._counts, strict=True):
+            part.observe(np.concatenate(counts[first : first + fields]))
+            first += fields
+
+    def freeze(self) -> FieldsTable:
+        """Give the compressed table of the current weights; its look-ups equal this layer's in eval mode."""
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            tables = tuple(part.freeze() for part in self._typed_parts())
+        self.train(was_training)
+        # A search may have changed what was planned: the tables know.
+        parts = tuple(
+            type(part)(scheme=table.scheme.to_dict(), fields=part.fields)
+            for part, table in zip(self.plan.parts, tables, strict=True)
+        )
+        return FieldsTable(Fields(fields=self.plan.fields, parts=parts), tables)
+
+    def _typed_parts(self) -> list[TrainablePart]:
+        return [part for part in self.parts if isinstance(part, TrainablePart)]
