@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vecstore.api import Collection, CollectionStats, CompressReport, Database
+    from vecstore.api import Collection, CollectionStats, CompressReport, Database, Table, TableStats, TableVersion
     from vecstore.client import connect
     from vecstore.config import CollectionConfig, HnswConfig, StoreConfig
     from vecstore.database import EmbeddedDatabase
@@ -46,7 +46,15 @@ if TYPE_CHECKING:
     from vecstore.types import Hit, Hits, Metric, Point
 
 _HOMES = {
-    "vecstore.api": ("Collection", "CollectionStats", "CompressReport", "Database"),
+    "vecstore.api": (
+        "Collection",
+        "CollectionStats",
+        "CompressReport",
+        "Database",
+        "Table",
+        "TableStats",
+        "TableVersion",
+    ),
     "vecstore.client": ("connect",),
     "vecstore.config": ("CollectionConfig", "HnswConfig", "StoreConfig"),
     "vecstore.database": ("EmbeddedDatabase",),
@@ -109,6 +117,9 @@ __all__ = [
     "StoreClosed",
     "StoreConfig",
     "StoreLocked",
+    "Table",
+    "TableStats",
+    "TableVersion",
     "UnavailableError",
     "VecstoreError",
     "__version__",

@@ -1,4 +1,4 @@
-"""What a database and a collection are, embedded and remote alike.
+"""What a database, a collection and a table are, embedded and remote alike.
 
 ``vecstore.open`` and ``vecstore.connect`` both give a :class:`Database`. Code written against these
 protocols runs unchanged on either.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from vecstore.config import CollectionConfig, HnswConfig
+from vecstore.table_api import KEEP_VERSIONS, OnUnknown, Table, TablesDatabase, TableStats, TableVersion
 from vecstore.types import Hits, Metadata, Metric, Point
 
 if TYPE_CHECKING:
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vecstore.filters import Filter
+
+__all__ = [
+    "KEEP_VERSIONS",
+    "SCAN_BATCH",
+    "Collection",
+    "CollectionStats",
+    "CompressReport",
+    "Database",
+    "OnUnknown",
+    "Table",
+    "TableStats",
+    "TableVersion",
+]
 
 #: Rows in one batch of ``scan`` when the caller does not say.
 SCAN_BATCH = 1_000
@@ -232,8 +246,8 @@ class Collection(Protocol):
 
 
 @runtime_checkable
-class Database(Protocol):
-    """A set of collections."""
+class Database(TablesDatabase, Protocol):
+    """A set of collections and tables."""
 
     def create_collection(
         self,

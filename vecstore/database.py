@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +18,13 @@ from vecstore.errors import AlreadyExistsError, InvalidArgumentError, ReadOnlyEr
 from vecstore.storage import catalog
 from vecstore.storage.atomic import remove_folder
 from vecstore.storage.store import Store
-from vecstore.types import Metric
+from vecstore.table import EmbeddedTable, Tables
+from vecstore.table_api import KEEP_VERSIONS, OnUnknown
+from vecstore.types import F32, Metric, as_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
-
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
 
 
 class EmbeddedDatabase:
@@ -63,6 +63,9 @@ class EmbeddedDatabase:
         self._collections: dict[str, EmbeddedCollection] = {}
         self._lock = threading.Lock()
         self._lease = Lease()
+        self._tables = Tables(
+            self._store.environment, self._commits, self._store.tables, readonly=self._readonly, lease=self._lease
+        )
         self._close = weakref.finalize(self._lease, _shut_down, os.getpid(), self._background, self._pool, self._store)
 
     @property
@@ -84,7 +87,7 @@ class EmbeddedDatabase:
         """Create a collection."""
         if self._readonly:
             raise ReadOnlyError("the store was opened with mode='r'; open it with mode='w' to create collections")
-        _check_name(name)
+        as_name(name)
         config = CollectionConfig(
             dim=dim,
             metric=metric,  # type: ignore[arg-type]  # checked and converted by the config
@@ -104,7 +107,7 @@ class EmbeddedDatabase:
 
     def collection(self, name: str) -> EmbeddedCollection:
         """Give an existing collection."""
-        _check_name(name)
+        as_name(name)
         with self._store.environment.read() as transaction:
             uid = catalog.read_record(transaction, name).uid
         with self._lock:
@@ -134,7 +137,7 @@ class EmbeddedDatabase:
         """Delete a collection with all its rows."""
         if self._readonly:
             raise ReadOnlyError("the store was opened with mode='r'; open it with mode='w' to drop collections")
-        _check_name(name)
+        as_name(name)
         dropped: set[str] = self._commits.run(lambda transaction: catalog.drop_collection(transaction, name))
         with self._lock:
             known = self._collections.pop(name, None)
@@ -143,9 +146,31 @@ class EmbeddedDatabase:
         for segment in dropped:
             remove_folder(self._store.segments / segment)
 
+    def put_table(self, name: str, frozen: Any, *, keep: int = KEEP_VERSIONS) -> EmbeddedTable:
+        """Store a compressed table, as a new version where the name is taken, and serve it from now on."""
+        return self._tables.put(as_name(name), frozen, keep)
+
+    def table(self, name: str) -> EmbeddedTable:
+        """Give an existing table."""
+        return self._tables.get(as_name(name))
+
+    def list_tables(self) -> list[str]:
+        """Give the names, sorted."""
+        return self._tables.names()
+
+    def drop_table(self, name: str) -> None:
+        """Delete a table with all its versions."""
+        self._tables.drop(as_name(name))
+
+    def lookup_many(
+        self, requests: Sequence[tuple[str, str | None, Any]], *, on_unknown: OnUnknown = "error"
+    ) -> list[F32]:
+        """Look up in several tables and fields at once."""
+        return self._tables.lookup_many(requests, on_unknown)
+
     def verify(self) -> list[str]:
         """Check every checksum; give one line per problem, an empty list when all is well."""
-        return verification.verify(self._store.environment, self._store.segments)
+        return verification.verify(self._store.environment, self._store.segments, self._store.tables)
 
     def close(self) -> None:
         """Stop background work and let go of everything; closing twice is fine."""
@@ -161,14 +186,6 @@ class EmbeddedDatabase:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidArgumentError(
-            f"name: {name!r} cannot be used: 1 to 128 letters, digits, '_', '-' or '.', not starting with '.'",
-            field="name",
-        )
 
 
 def _shut_down(owner: int, background: Background | None, pool: ThreadPoolExecutor | None, store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 F32: TypeAlias = NDArray[np.float32]
+F64: TypeAlias = NDArray[np.float64]
 I64: TypeAlias = NDArray[np.int64]
 I32: TypeAlias = NDArray[np.int32]
+I16: TypeAlias = NDArray[np.int16]
 I8: TypeAlias = NDArray[np.int8]
 U8: TypeAlias = NDArray[np.uint8]
 U16: TypeAlias = NDArray[np.uint16]
@@ -35,6 +38,7 @@ Metadata: TypeAlias = "dict[str, Sequence[Any]] | Sequence[dict[str, Any]] | pa.
 MAX_ID_BYTES = 480
 #: Largest number of dimensions of a collection.
 MAX_DIM = 65_536
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
 
 
 class Metric(StrEnum):
@@ -210,6 +214,38 @@ def unit_rows(matrix: F32, *, name: str = "vectors") -> F32:
     norms[np.abs(norms - 1.0) <= 2.0**-23] = 1.0
     scaled: F32 = (matrix / norms[:, None]).astype(np.float32)
     return scaled
+
+
+def as_metric(metric: Any) -> Metric:
+    """Give a metric from its name.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is none of that name.
+    """
+    try:
+        return Metric(metric)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"metric: {metric!r} is not one of {', '.join(Metric)}; pass one of these", field="metric"
+        ) from None
+
+
+def as_name(name: Any) -> str:
+    """Give the name of a collection or table.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It cannot be one.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"name: {name!r} cannot be used: 1 to 128 letters, digits, '_', '-' or '.', not starting with '.'",
+            field="name",
+        )
+    return name
 
 
 def as_count(value: Any, *, name: str, limit: int) -> int:

@@ -36,6 +36,11 @@ READ_METHODS = frozenset(
         "Points/Count",
         "Points/Search",
         "Points/Scan",
+        "Tables/List",
+        "Tables/Get",
+        "Tables/Lookup",
+        "Tables/Search",
+        "Tables/Versions",
         "Admin/Info",
     )
 )

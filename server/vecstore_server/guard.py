@@ -31,6 +31,7 @@ LONG_METHODS = frozenset(
         "Collections/Compress",
         "Points/InsertStream",
         "Points/Scan",
+        "Tables/Put",
         "Admin/Verify",
     )
 )
@@ -107,19 +108,22 @@ class CallGuard(grpc.ServerInterceptor):
         parse = _deserializer(handler.request_deserializer)
         write = handler.response_serializer
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._wrap(handler.unary_unary, method), parse, write)
+            return grpc.unary_unary_rpc_method_handler(self._wrap(handler.unary_unary, _checked, method), parse, write)
         if handler.unary_stream:
             behaviour = self._wrap_stream(handler.unary_stream, _checked, method)
             return grpc.unary_stream_rpc_method_handler(behaviour, parse, write)
-        if handler.stream_stream:
-            behaviour = self._wrap_stream(handler.stream_stream, partial(map, _checked), method)
-            return grpc.stream_stream_rpc_method_handler(behaviour, parse, write)
-        raise InternalError(f"{method}: no wrapper for calls that stream in and answer once")
+        if handler.stream_unary:
+            behaviour = self._wrap(handler.stream_unary, partial(map, _checked), method)
+            return grpc.stream_unary_rpc_method_handler(behaviour, parse, write)
+        behaviour = self._wrap_stream(handler.stream_stream, partial(map, _checked), method)
+        return grpc.stream_stream_rpc_method_handler(behaviour, parse, write)
 
-    def _wrap(self, behaviour: Callable[[Any, Any], Any], method: str) -> Callable[[Any, Any], Any]:
+    def _wrap(
+        self, behaviour: Callable[[Any, Any], Any], check: Callable[[Any], Any], method: str
+    ) -> Callable[[Any, Any], Any]:
         def call(request: Any, context: grpc.ServicerContext) -> Any:
             with self._surround(method, context):
-                return behaviour(_checked(request), context)
+                return behaviour(check(request), context)
 
         return call
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, TypeVar
 from vecstore.errors import LimitError
 from vecstore.v1 import admin_pb2
 from vecstore.wire.arrays import id_count
+from vecstore.wire.tables import id_count as lookup_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from google.protobuf.message import Message
 
-    from vecstore.v1 import common_pb2, points_pb2
+    from vecstore.v1 import common_pb2, points_pb2, tables_pb2
     from vecstore_server.settings import ServerSettings
 
     Reply = TypeVar("Reply", bound=Message)
@@ -37,6 +40,7 @@ class CallLimits:
             max_queries=self._settings.max_queries,
             max_k=self._settings.max_k,
             max_hits=self._settings.max_hits,
+            max_table_bytes=self._settings.max_table_bytes,
         )
 
     def check_rows(self, rows: points_pb2.Rows) -> None:
@@ -59,7 +63,22 @@ class CallLimits:
         """
         _refuse_over(id_count(ids), self._settings.max_rows, "ids", "ids")
 
-    def check_search(self, request: points_pb2.SearchRequest) -> None:
+    @property
+    def max_table_bytes(self) -> int:
+        """Bytes of the arrays of one table."""
+        return self._settings.max_table_bytes
+
+    def check_lookups(self, lookups: Iterable[tables_pb2.TableLookup]) -> None:
+        """Refuse too many ids in all look-ups of a call.
+
+        Raises
+        ------
+        LimitError
+            Names the limit.
+        """
+        _refuse_over(sum(map(lookup_ids, lookups)), self._settings.max_rows, "ids", "ids")
+
+    def check_search(self, request: points_pb2.SearchRequest | tables_pb2.SearchTableRequest) -> None:
         """Refuse too many queries, too large a k, or too many hits in all.
 
         Raises

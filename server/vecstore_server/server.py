@@ -14,16 +14,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from vecstore.errors import InvalidArgumentError, UnavailableError
-from vecstore.v1 import admin_pb2, collections_pb2, points_pb2
+from vecstore.v1 import admin_pb2, collections_pb2, points_pb2, tables_pb2
 from vecstore.v1.admin_pb2_grpc import add_AdminServicer_to_server
 from vecstore.v1.collections_pb2_grpc import add_CollectionsServicer_to_server
 from vecstore.v1.points_pb2_grpc import add_PointsServicer_to_server
+from vecstore.v1.tables_pb2_grpc import add_TablesServicer_to_server
 from vecstore_server.auth import Tokens
 from vecstore_server.guard import CallGuard, RunningCalls
 from vecstore_server.limits import CallLimits
 from vecstore_server.services.admin import AdminService
 from vecstore_server.services.collections import CollectionsService
 from vecstore_server.services.points import PointsService
+from vecstore_server.services.tables import TablesService
 
 if TYPE_CHECKING:
     from vecstore.api import Database
@@ -37,7 +39,12 @@ QUEUE_FACTOR = 8
 ENVELOPE_BYTES = 64 * 1024
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
-    for module, name in ((collections_pb2, "Collections"), (points_pb2, "Points"), (admin_pb2, "Admin"))
+    for module, name in (
+        (collections_pb2, "Collections"),
+        (points_pb2, "Points"),
+        (tables_pb2, "Tables"),
+        (admin_pb2, "Admin"),
+    )
 )
 
 
@@ -74,6 +81,7 @@ class VecstoreServer:
         limits = CallLimits(settings)
         add_CollectionsServicer_to_server(CollectionsService(database), self._server)
         add_PointsServicer_to_server(PointsService(database, limits, self._stopping), self._server)
+        add_TablesServicer_to_server(TablesService(database, limits, self._stopping), self._server)
         add_AdminServicer_to_server(AdminService(database, limits), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)

@@ -32,13 +32,15 @@ class ServerSettings(Config, frozen=True, kw_only=True):
     max_message_bytes : int
         Bytes of one message, in either direction.
     max_rows : int
-        Rows of one insert, chunk, get or delete by ids.
+        Rows of one insert, chunk, get or delete by ids; ids of one look-up in tables.
     max_queries : int
         Queries of one search.
     max_k : int
         k of one search.
     max_hits : int
         Queries times k of one search.
+    max_table_bytes : int
+        Bytes of the arrays of one table that is stored; they are held in memory while they come.
     grace_seconds : float
         How long running calls may go on when the server stops.
     token_file : str
@@ -55,6 +57,7 @@ class ServerSettings(Config, frozen=True, kw_only=True):
     max_queries: int = 10_000
     max_k: int = 10_000
     max_hits: int = 1_000_000
+    max_table_bytes: int = 4 * 1024**3
     grace_seconds: float = 10.0
     token_file: str = ""
     tls_cert: str = ""
@@ -71,6 +74,7 @@ class ServerSettings(Config, frozen=True, kw_only=True):
             "max_queries": (1, 2**31),
             "max_k": (1, 2**31),
             "max_hits": (1, 2**31),
+            "max_table_bytes": (1, 2**40),
             "grace_seconds": (0, 3_600),
         }
         for name, (low, high) in bounds.items():

@@ -19,6 +19,7 @@ def test_the_commands_are_those_documented():
         "export",
         "import",
         "list",
+        "lookup",
         "optimize",
         "search",
         "serve",

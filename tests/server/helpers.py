@@ -11,6 +11,7 @@ import numpy as np
 from vecstore.v1.admin_pb2_grpc import AdminStub
 from vecstore.v1.collections_pb2_grpc import CollectionsStub
 from vecstore.v1.points_pb2_grpc import PointsStub
+from vecstore.v1.tables_pb2_grpc import TablesStub
 from vecstore_server import ServerSettings, VecstoreServer
 
 DIM = 8
@@ -32,7 +33,11 @@ def stubs(address):
     """Give the bare stubs, for messages that our client would never send."""
     with grpc.insecure_channel(address) as channel:
         yield SimpleNamespace(
-            admin=AdminStub(channel), collections=CollectionsStub(channel), points=PointsStub(channel), channel=channel
+            admin=AdminStub(channel),
+            collections=CollectionsStub(channel),
+            points=PointsStub(channel),
+            tables=TablesStub(channel),
+            channel=channel,
         )
 
 

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import vecstore
 from tests.server.helpers import DIM, rows, serving, stubs
-from vecstore.v1 import admin_pb2, collections_pb2, points_pb2
+from vecstore.v1 import admin_pb2, collections_pb2, points_pb2, tables_pb2
 from vecstore_server import ServerSettings, VecstoreServer
 from vecstore_server.auth import READ_METHODS, Role, Tokens
 from vecstore_server.guard import LONG_METHODS
@@ -21,7 +21,7 @@ from vecstore_server.server import SERVICES
 READ, WRITE = "read-0123456789abcdef", "write-0123456789abcdef"
 METHODS = {
     f"/{service.full_name}/{method.name}"
-    for module in (collections_pb2, points_pb2, admin_pb2)
+    for module in (collections_pb2, points_pb2, tables_pb2, admin_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }

@@ -9,6 +9,7 @@ import click
 
 from vecstore.cli import console
 from vecstore.cli.options import examples, json_option, scheme_name
+from vecstore.cli.table_figures import show_table_details, show_tables, table_figures
 from vecstore.cli.target import Target, takes_store
 
 if TYPE_CHECKING:
@@ -20,34 +21,40 @@ _VECTOR_PARTS = ("codes", "refine")
 
 @click.command(
     "stats",
-    short_help="Print a store's collections, or one in detail.",
+    short_help="Print a store's collections and tables, or one in detail.",
     epilog=examples(
         "vecstore stats ./store",
         "vecstore stats grpc://localhost:7700 docs --json",
     ),
 )
 @takes_store
-@click.argument("collection", required=False)
+@click.argument("name", required=False)
 @json_option
-def stats_command(target: Target, collection: str | None, as_json: bool) -> None:
-    """Print the collections of a store, or one COLLECTION in detail.
+def stats_command(target: Target, name: str | None, as_json: bool) -> None:
+    """Print the collections and tables of a store, or the one called NAME in detail.
 
-    Bytes per vector are bytes on disk of sealed rows; a ratio is how many times smaller than float32.
+    Bytes per vector are bytes on disk of sealed rows; a ratio is how many times smaller than float32. Where a
+    collection and a table have the same NAME, both are shown.
     """
-    if collection is None:
+    if name is None:
         _overview(target, as_json=as_json)
         return
     with target.reading() as database:
-        figures = _figures(database.collection(collection))
-    if as_json:
-        console.show_json(figures)
-    else:
-        _show_details(figures)
+        is_table = name in database.list_tables()
+        # Where there is neither, the collection's error says so.
+        is_collection = not is_table or name in database.list_collections()
+        collection = _figures(database.collection(name)) if is_collection else None
+        table = table_figures(database.table(name)) if is_table else None
+    for figures, show in ((collection, _show_details), (table, show_table_details)):
+        if figures is not None and as_json:
+            console.show_json(figures)
+        elif figures is not None:
+            show(figures)
 
 
 @click.command(
     "list",
-    short_help="Print the collections of a store.",
+    short_help="Print the collections and tables of a store.",
     epilog=examples(
         "vecstore list ./store",
     ),
@@ -55,7 +62,7 @@ def stats_command(target: Target, collection: str | None, as_json: bool) -> None
 @takes_store
 @json_option
 def list_command(target: Target, as_json: bool) -> None:
-    """Print the collections of a store: the same as 'vecstore stats STORE'."""
+    """Print the collections and tables of a store: the same as 'vecstore stats STORE'."""
     _overview(target, as_json=as_json)
 
 
@@ -70,14 +77,19 @@ def list_command(target: Target, as_json: bool) -> None:
 def verify_command(target: Target) -> None:
     """Check every checksum of a store; print the problems and exit with 1 where there are any."""
     with target.reading() as database:
-        count = len(database.list_collections())
+        collections, tables = len(database.list_collections()), len(database.list_tables())
         problems = database.verify()
     for problem in problems:
         click.echo(problem)
     if problems:
         click.echo(f"error: {len(problems)} problems; restore the store from a copy", err=True)
         raise click.exceptions.Exit(1)
-    click.echo(f"ok: all checksums of {count} collection{'' if count == 1 else 's'} match")
+    what = _counted(collections, "collection") + (f" and {_counted(tables, 'table')}" if tables else "")
+    click.echo(f"ok: all checksums of {what} match")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _figures(collection: Collection) -> dict[str, Any]:
@@ -87,6 +99,7 @@ def _figures(collection: Collection) -> dict[str, Any]:
     float32 = config.dim * 4
     vectors, total = sum(parts.get(part, 0.0) for part in _VECTOR_PARTS), sum(parts.values())
     return {
+        "kind": "collection",
         "name": collection.name,
         **asdict(stats),
         "config": config.to_dict(),
@@ -104,9 +117,17 @@ def _ratio(float32: int, count: float) -> float | None:
 def _overview(target: Target, *, as_json: bool) -> None:
     with target.reading() as database:
         figures = [_figures(database.collection(name)) for name in database.list_collections()]
+        tables = [table_figures(database.table(name)) for name in database.list_tables()]
     if as_json:
-        console.show_json(figures)
+        console.show_json(figures + tables)
         return
+    if figures or not tables:
+        _show_collections(figures)
+    if tables:
+        show_tables(tables)
+
+
+def _show_collections(figures: list[dict[str, Any]]) -> None:
     if not figures:
         click.echo("no collections")
         return

@@ -10,6 +10,7 @@ import click
 import vecstore
 from vecstore.cli.changing import compress_command, delete_command, drop_command, optimize_command
 from vecstore.cli.inspecting import list_command, stats_command, verify_command
+from vecstore.cli.looking_up import lookup_command
 from vecstore.cli.options import examples
 from vecstore.cli.searching import search_command
 from vecstore.cli.serving import serve_command
@@ -71,6 +72,7 @@ for _command in (
     import_command,
     export_command,
     search_command,
+    lookup_command,
     stats_command,
     list_command,
     verify_command,

@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from vecstore.client.collection import RemoteCollection, as_count
+from vecstore.client.table import RemoteTable, lookup_many, put_table
 from vecstore.config import HnswConfig
 from vecstore.errors import InvalidArgumentError
+from vecstore.table_api import KEEP_VERSIONS, MAX_KEEP, OnUnknown
 from vecstore.types import MAX_DIM, Metric
-from vecstore.v1 import admin_pb2, collections_pb2
+from vecstore.v1 import admin_pb2, collections_pb2, tables_pb2
 from vecstore.wire.records import config_from_message, hnsw_to_message, metric_to_message, scheme_to_message
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from vecstore.client.transport import Transport
+    from vecstore.types import F32
 
 
 class RemoteDatabase:
@@ -92,6 +96,38 @@ class RemoteDatabase:
     def drop_collection(self, name: str) -> None:
         """Delete a collection with all its rows."""
         self._transport.call(self._transport.collections.Drop, collections_pb2.DropRequest(name=_as_name(name)))
+
+    def put_table(self, name: str, frozen: Any, *, keep: int = KEEP_VERSIONS) -> RemoteTable:
+        """Store a compressed table, as a new version where the name is taken, and serve it from now on."""
+        from vecstore.schemes.single_field import as_fields_table
+
+        checked = _as_name(name)
+        table = as_fields_table(frozen)
+        put_table(self._transport, self._limits, checked, table, as_count(keep, name="keep", most=MAX_KEEP))
+        return self._table(checked)
+
+    def table(self, name: str) -> RemoteTable:
+        """Give an existing table."""
+        checked = _as_name(name)
+        self._transport.call(self._transport.tables.Get, tables_pb2.GetTableRequest(name=checked))
+        return self._table(checked)
+
+    def _table(self, name: str) -> RemoteTable:
+        return RemoteTable(name, transport=self._transport, limits=self._limits)
+
+    def list_tables(self) -> list[str]:
+        """Give the names, sorted."""
+        return list(self._transport.call(self._transport.tables.List, tables_pb2.ListTablesRequest()).names)
+
+    def drop_table(self, name: str) -> None:
+        """Delete a table with all its versions."""
+        self._transport.call(self._transport.tables.Drop, tables_pb2.DropTableRequest(name=_as_name(name)))
+
+    def lookup_many(
+        self, requests: Sequence[tuple[str, str | None, Any]], *, on_unknown: OnUnknown = "error"
+    ) -> list[F32]:
+        """Look up in several tables and fields in one call."""
+        return lookup_many(self._transport, self._limits, requests, on_unknown)
 
     def verify(self) -> list[str]:
         """Check every checksum; give one line per problem, an empty list when all is well."""

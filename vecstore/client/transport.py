@@ -26,6 +26,7 @@ from vecstore.errors import (
 from vecstore.v1.admin_pb2_grpc import AdminStub
 from vecstore.v1.collections_pb2_grpc import CollectionsStub
 from vecstore.v1.points_pb2_grpc import PointsStub
+from vecstore.v1.tables_pb2_grpc import TablesStub
 from vecstore.wire.errors import error_from_code, error_from_status
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ DEFAULT_PORT = 7700
 _RETRIED = {
     "Collections": ("Get", "List", "Stats", "Flush", "Optimize"),
     "Points": ("Get", "Count", "Search"),
+    "Tables": ("List", "Get", "Lookup", "Search", "Versions"),
     "Admin": ("Info", "Verify"),
 }
 _SERVICE_CONFIG = {
@@ -109,6 +111,7 @@ class Transport:
         self.admin = AdminStub(self._channel)
         self.collections = CollectionsStub(self._channel)
         self.points = PointsStub(self._channel)
+        self.tables = TablesStub(self._channel)
 
     def call(self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
         """Make a short call, within the timeout.
@@ -150,6 +153,20 @@ class Transport:
     ) -> Responses[Response]:
         """Start a call with a stream in each direction; ``requests`` is read in another thread."""
         return Responses(method(requests, metadata=self._metadata()), self._translated)
+
+    def upload(self, method: grpc.StreamUnaryMultiCallable[Request, Response], requests: Iterator[Request]) -> Response:
+        """Make a call that sends a stream, read in another thread, and may take as long as it needs.
+
+        Raises
+        ------
+        VecstoreError
+            What the server said, or why it could not be reached.
+        """
+        metadata = self._metadata()
+        try:
+            return method(requests, metadata=metadata)
+        except grpc.RpcError as error:
+            raise self._translated(error) from None
 
     def close(self) -> None:
         """Close the channel; running calls end with an error."""

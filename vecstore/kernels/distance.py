@@ -25,7 +25,8 @@ from vecstore.kernels.intrinsics import (
     scaled_squared_distance,
     squared_distance,
 )
-from vecstore.types import F32, I8, I32, I64, U16
+from vecstore.kernels.tiers import TierCodes, tier_sum
+from vecstore.types import F32, I8, I16, I32, I64, U16
 
 #: Queries scored together while a row is in cache.
 QUERY_TILE = 16
@@ -62,14 +63,14 @@ class ScaledDot(NamedTuple):
 
     Attributes
     ----------
-    codes : int8[n, d]
+    codes : int8[n, d] or int16[n, d]
     scales : float32[n]
     queries : float32[q, d]
     bias : float32
         Distance = bias - scale * <query, codes>.
     """
 
-    codes: I8
+    codes: I8 | I16
     scales: F32
     queries: F32
     bias: np.float32
@@ -78,9 +79,37 @@ class ScaledDot(NamedTuple):
 class ScaledL2(NamedTuple):
     """Squared Euclidean distances of float32 queries to rows ``scales[row] * codes[row]``."""
 
-    codes: I8
+    codes: I8 | I16
     scales: F32
     queries: F32
+
+
+class OffsetDot(NamedTuple):
+    """Inner products with rows ``scale * rows[row]``, and a constant a query.
+
+    Attributes
+    ----------
+    rows : float32[n, d], int8[n, d] or int16[n, d]
+    scale : float32
+        One for the whole table.
+    queries : float32[q, d]
+    offsets : float32[q]
+        Distance = offset - scale * <query, row>.
+    """
+
+    rows: F32 | I8 | I16
+    scale: np.float32
+    queries: F32
+    offsets: F32
+
+
+class OffsetL2(NamedTuple):
+    """Squared Euclidean distances to rows ``scale * rows[row]``, and a constant a query that is added."""
+
+    rows: F32 | I8 | I16
+    scale: np.float32
+    queries: F32
+    offsets: F32
 
 
 class CodesDot(NamedTuple):
@@ -131,8 +160,25 @@ class CodesL2(NamedTuple):
     query_norms: F32
 
 
+class TierSums(NamedTuple):
+    """Sums over the parts of product-quantised rows.
+
+    Attributes
+    ----------
+    tables : float32[q, M, 256]
+        What each centroid of each part adds to the distance.
+    codes : TierCodes
+    bias : float32
+        Distance = bias + the sum over the parts.
+    """
+
+    tables: F32
+    codes: TierCodes
+    bias: np.float32
+
+
 #: Any of the classes above.
-Operands = PlainDot | PlainL2 | ScaledDot | ScaledL2 | CodesDot | CodesL2
+Operands = PlainDot | PlainL2 | ScaledDot | ScaledL2 | OffsetDot | OffsetL2 | CodesDot | CodesL2 | TierSums
 
 
 def _operands_class(operands: Any) -> Any:
@@ -163,7 +209,17 @@ def _scaled_dot(operands: Any, query: Any, row: Any) -> Any:
 
 
 def _scaled_l2(operands: Any, query: Any, row: Any) -> Any:
-    return scaled_squared_distance(operands.codes, operands.scales, row, operands.queries, query)
+    return scaled_squared_distance(operands.codes, operands.scales[row], row, operands.queries, query)
+
+
+def _offset_dot(operands: Any, query: Any, row: Any) -> Any:
+    return operands.offsets[query] - operands.scale * dot(operands.rows, row, operands.queries, query)
+
+
+def _offset_l2(operands: Any, query: Any, row: Any) -> Any:
+    return operands.offsets[query] + scaled_squared_distance(
+        operands.rows, operands.scale, row, operands.queries, query
+    )
 
 
 def _codes_dot(operands: Any, query: Any, row: Any) -> Any:
@@ -175,6 +231,10 @@ def _codes_l2(operands: Any, query: Any, row: Any) -> Any:
     total = integer_dot(operands.codes, row, operands.queries, query, operands.corrections[query])
     product = (operands.query_scales[query] * operands.scales[row]) * np.float32(total)
     return max(np.float32(0), (operands.query_norms[query] + operands.norms[row]) - np.float32(2) * product)
+
+
+def _tier_sums(operands: Any, query: Any, row: Any) -> Any:
+    return operands.bias + tier_sum(operands.tables, query, operands.codes, row)
 
 
 def _prefetch_plain(operands: Any, row: Any) -> Any:
@@ -192,21 +252,31 @@ def _prefetch_coded_norms(operands: Any, row: Any) -> Any:
     prefetch_element(operands.norms, row)
 
 
+def _prefetch_tiers(operands: Any, row: Any) -> Any:
+    prefetch_element(operands.codes.words, row >> 6)
+
+
 _DISTANCES = {
     PlainDot: _plain_dot,
     PlainL2: _plain_l2,
     ScaledDot: _scaled_dot,
     ScaledL2: _scaled_l2,
+    OffsetDot: _offset_dot,
+    OffsetL2: _offset_l2,
     CodesDot: _codes_dot,
     CodesL2: _codes_l2,
+    TierSums: _tier_sums,
 }
 _PREFETCHES = {
     PlainDot: _prefetch_plain,
     PlainL2: _prefetch_plain,
     ScaledDot: _prefetch_coded,
     ScaledL2: _prefetch_coded,
+    OffsetDot: _prefetch_plain,
+    OffsetL2: _prefetch_plain,
     CodesDot: _prefetch_coded,
     CodesL2: _prefetch_coded_norms,
+    TierSums: _prefetch_tiers,
 }
 
 

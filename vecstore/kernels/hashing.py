@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vecstore.kernels.compiling import kernel
+from vecstore.kernels.compiling import Int, kernel
 from vecstore.types import I64, U64
 
 #: Table sizes must be below this.
@@ -24,7 +24,7 @@ _S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 
 
 @kernel
-def mix(key: int, salt: int) -> int:
+def mix(key: Int, salt: Int) -> np.uint64:
     """Give the 64-bit hash of an int64 ``key`` (its two's complement bits) under a uint64 ``salt``."""
     z = np.uint64(key) + np.uint64(salt)
     z = (z ^ (z >> _S30)) * FIRST_FACTOR
@@ -33,13 +33,13 @@ def mix(key: int, salt: int) -> int:
 
 
 @kernel
-def bucket(hashed: int, size: int) -> int:
+def bucket(hashed: Int, size: Int) -> np.int64:
     """Give the place 0..size-1 of a 64-bit hash in a table of ``size`` < 2^31."""
     return np.int64(((np.uint64(hashed) >> _S32) * np.uint64(size)) >> _S32)
 
 
 @kernel
-def fill_buckets(keys: I64, salt: int, size: int, out: I64) -> None:
+def fill_buckets(keys: I64, salt: Int, size: int, out: I64) -> None:
     """Write the bucket of each of ``keys`` int64[n] into ``out`` int64[n]."""
     for place in range(len(keys)):
         out[place] = bucket(mix(keys[place], salt), size)

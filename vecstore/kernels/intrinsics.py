@@ -75,11 +75,6 @@ def _row_of(context: Any, builder: _Builder, array_type: Any, array: _Value, row
     return _Row(builder.gep(view.data, [builder.mul(row, length)]), length, array_type.dtype)
 
 
-def _element_of(context: Any, builder: _Builder, array_type: Any, array: _Value, index: _Value) -> _Value:
-    view = context.make_array(array_type)(context, builder, array)
-    return builder.load(builder.gep(view.data, [index]))
-
-
 def _declare(builder: _Builder, name: str, result: Any, *arguments: Any) -> Any:
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
 
@@ -114,13 +109,13 @@ def _load(builder: _Builder, row: _Row, offset: _Value, mask: _Value | None, lan
 
 
 def _as_float(builder: _Builder, row: _Row, raw: _Value) -> _Value:
-    """Emit the conversion of sixteen stored elements to float32; exact for all three stored types."""
+    """Emit the conversion of sixteen stored elements to float32; exact for all stored types."""
     if row.dtype == types.float32:
         return raw
     if row.dtype == types.uint16 and has_feature("f16c"):
         return builder.fpext(builder.bitcast(raw, ir.VectorType(ir.HalfType(), LANES)), _F32_LANES)
     wide = builder.sext(raw, _I32_LANES)
-    if row.dtype == types.int8:
+    if row.dtype in (types.int8, types.int16):
         return builder.sitofp(wide, _F32_LANES)
     # IEEE half without an instruction for it, where LLVM would call a library that is not there. Sign, exponent and
     # fraction move into the places they have in a float32, which then is the value times 2^-112, because the
@@ -192,7 +187,8 @@ def _float_sum(builder: _Builder, length: _Value, term: _Term) -> _Value:
 def dot(typingctx: Any, rows: Any, row: Any, queries: Any, query: Any) -> Any:
     """Give the inner product of ``rows[row]`` and ``queries[query]`` as float32, by the lane rule.
 
-    ``rows`` is float32, int8 (the codes, not scaled) or uint16 (the bits of IEEE halves); ``queries`` is float32.
+    ``rows`` is float32, int8 or int16 (the codes, not scaled) or uint16 (the bits of IEEE halves); ``queries`` is
+    float32.
     """
 
     def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
@@ -229,22 +225,22 @@ def squared_distance(typingctx: Any, rows: Any, row: Any, queries: Any, query: A
 
 
 @intrinsic
-def scaled_squared_distance(typingctx: Any, codes: Any, scales: Any, row: Any, queries: Any, query: Any) -> Any:
-    """Give the squared Euclidean distance of ``scales[row] * codes[row]`` (int8) and ``queries[query]`` as float32."""
+def scaled_squared_distance(typingctx: Any, rows: Any, scale: Any, row: Any, queries: Any, query: Any) -> Any:
+    """Give the squared Euclidean distance of ``scale * rows[row]`` and ``queries[query]``; ``rows`` as in ``dot``."""
 
     def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
         x = _row_of(context, builder, signature.args[0], args[0], args[2])
         q = _row_of(context, builder, signature.args[3], args[3], args[4])
-        scale = _splat(builder, _element_of(context, builder, signature.args[1], args[1], args[2]))
+        factor = _splat(builder, args[1])
 
         def square(offset: _Value, mask: _Value | None) -> _Value:
-            decoded = builder.fmul(_floats(builder, x, offset, mask), scale)
+            decoded = builder.fmul(_floats(builder, x, offset, mask), factor)
             difference = builder.fsub(_floats(builder, q, offset, mask), decoded)
             return builder.fmul(difference, difference)
 
         return _float_sum(builder, x.length, square)
 
-    return types.float32(codes, scales, types.intp, queries, types.intp), emit
+    return types.float32(rows, types.float32, types.intp, queries, types.intp), emit
 
 
 @intrinsic

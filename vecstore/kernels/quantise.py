@@ -6,7 +6,7 @@ import numpy as np
 
 from vecstore.kernels.compiling import kernel
 from vecstore.kernels.intrinsics import bits_float, float_bits
-from vecstore.types import F32, I8, I32
+from vecstore.types import F32, I8, I16, I32
 
 #: Largest code; -128 is not used, so that codes are symmetric.
 LARGEST = np.float32(127)
@@ -15,23 +15,23 @@ _MAGNITUDE = np.uint32(0x7FFF_FFFF)
 
 
 @kernel
-def quantise(matrix: F32, codes: I8, scales: F32) -> None:
-    """Write the ``codes`` int8[n, d] and ``scales`` float32[n] of ``matrix`` float32[n, d].
+def quantise(matrix: F32, codes: I8 | I16, scales: F32, limit: np.float32 = LARGEST) -> None:
+    """Write the ``codes`` int8/int16[n, d] and ``scales`` float32[n] of ``matrix`` float32[n, d].
 
-    In float32 throughout: ``scale = max|x| / 127``; ``code = round(x / scale)``, ties to even, clipped to -127..127;
-    codes 0 where the scale is 0. A subnormal scale is coarse, which is why a quotient may need the clip.
+    In float32 throughout: ``scale = max|x| / limit``; ``code = round(x / scale)``, ties to even, clipped to
+    -limit..limit; codes 0 where the scale is 0. A subnormal scale is coarse, which is why a quotient may need the clip.
     """
     for row in range(matrix.shape[0]):
         # The bits of magnitudes sort as the magnitudes do, and their maximum is found many at a time.
         largest = np.uint32(0)
         for column in range(matrix.shape[1]):
             largest = max(largest, np.uint32(float_bits(matrix[row, column]) & _MAGNITUDE))
-        scale = np.float32(bits_float(largest) / LARGEST)
+        scale = np.float32(bits_float(largest) / limit)
         scales[row] = scale
         divisor = scale if scale > 0 else np.float32(np.inf)
         for column in range(matrix.shape[1]):
             code = np.rint(np.float32(matrix[row, column] / divisor))
-            codes[row, column] = np.int8(max(-LARGEST, min(LARGEST, code)))
+            codes[row, column] = np.int32(max(-limit, min(limit, code)))
 
 
 @kernel

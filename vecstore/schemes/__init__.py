@@ -11,11 +11,26 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from vecstore.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from vecstore.schemes.adapt import Adapt
+from vecstore.schemes.alpt import Alpt
+from vecstore.schemes.autodim import Autodim
+from vecstore.schemes.autosrh import AutoSrh
 from vecstore.schemes.base import Scheme
+from vecstore.schemes.compo import Compo
+from vecstore.schemes.dedup import Dedup
+from vecstore.schemes.deeplight import DeepLight
+from vecstore.schemes.dhe import Dhe
 from vecstore.schemes.float16 import Float16
 from vecstore.schemes.full import Full
 from vecstore.schemes.hash import Hash
 from vecstore.schemes.int8 import Int8
+from vecstore.schemes.int16 import Int16
+from vecstore.schemes.mde import Mde
+from vecstore.schemes.mgqe import Mgqe
+from vecstore.schemes.optembed import OptEmbed
+from vecstore.schemes.robe import Robe
+from vecstore.schemes.ttrec import Ttrec
+from vecstore.schemes.unified import Unified
 
 __all__ = ["ENTRY_POINTS", "Registry", "Scheme", "from_config", "get", "names", "register"]
 
@@ -84,7 +99,27 @@ class Registry:
             self._loaded = True
 
 
-_registry = Registry(Full, Float16, Hash, Int8)
+_registry = Registry(
+    Full,
+    Float16,
+    Hash,
+    Int8,
+    Adapt,
+    Dedup,
+    Compo,
+    Robe,
+    Ttrec,
+    Dhe,
+    Unified,
+    Mgqe,
+    AutoSrh,
+    DeepLight,
+    OptEmbed,
+    Int16,
+    Alpt,
+    Mde,
+    Autodim,
+)
 register = _registry.register
 get = _registry.get
 names = _registry.names

@@ -8,7 +8,7 @@ these rows" (``lookup``) and "how near are these rows to these queries" (``score
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -20,7 +20,7 @@ from vecstore.config import Config
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, Metric
 
-__all__ = ["Capabilities", "CompressedTable", "Family", "Progress", "Scheme", "Scorer", "TableShape"]
+__all__ = ["Capabilities", "CompressedTable", "Family", "OpenTable", "Progress", "Scheme", "Scorer", "TableShape"]
 
 #: Called with (rows done, rows in all).
 Progress = Callable[[int, int], None]
@@ -66,6 +66,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         All fields of an embedding share one table (otherwise each field has its own).
     trained : bool
         There is a trainable layer in ``vecstore/training/<name>.py``.
+    unseen : bool
+        Ids beyond a field have vectors too, because vectors are computed from ids: the table has ``lookup_unseen``
+        (see :class:`OpenTable`).
     """
 
     posthoc: bool
@@ -74,6 +77,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     graph: bool
     joint: bool = False
     trained: bool = False
+    unseen: bool = False
 
 
 @runtime_checkable
@@ -112,6 +116,18 @@ class CompressedTable(Protocol):
         ...
 
 
+@runtime_checkable
+class OpenTable(Protocol):
+    """A table of a scheme with ``capabilities.unseen``."""
+
+    def lookup_unseen(self, field: int, ids: I64) -> F32:
+        """Give float32[n, dim] of ``ids`` int64[n], all of them past the end of the ``field``-th field of the table.
+
+        An id has the vector that it would have if the field were larger.
+        """
+        ...
+
+
 class _SchemeMeta(msgspec.StructMeta, ABCMeta):
     """Structs that may have abstract methods: a scheme that lacks one cannot be made."""
 
@@ -120,6 +136,7 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
     """A compression method with its parameters; subclasses set ``tag`` to their registered name.
 
     ``row_arrays`` names the arrays that have one entry a row; all others are shared by the whole table.
+    ``field_parameters`` are the settings that differ from the defaults where the scheme holds fields of an embedding.
     """
 
     name: ClassVar[str]
@@ -127,6 +144,7 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
     paper: ClassVar[str]
     capabilities: ClassVar[Capabilities]
     row_arrays: ClassVar[tuple[str, ...]]
+    field_parameters: ClassVar[Mapping[str, Any]] = {}
 
     @classmethod
     @abstractmethod
@@ -156,6 +174,39 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
             Carries the floor in bytes.
         """
         ...
+
+    @classmethod
+    def plan_fields(
+        cls,
+        shapes: Sequence[TableShape],  # noqa: ARG003
+        allowed: int,  # noqa: ARG003
+        frequency: Sequence[NDArray[np.int64] | None],  # noqa: ARG003
+        parameters: Mapping[str, Any],  # noqa: ARG003
+    ) -> list[Scheme] | None:
+        """Choose the schemes of several fields together, where the method has a rule that couples them.
+
+        Parameters
+        ----------
+        shapes : sequence of TableShape
+            One a field.
+        allowed : int
+            Bytes of all fields together.
+        frequency : sequence of (int64[rows] or None)
+            How often each id is used, by field.
+        parameters : mapping
+            As for :meth:`plan`.
+
+        Returns
+        -------
+        list of Scheme or None
+            One a field; None (the default) where every field is planned by itself with :meth:`plan`.
+
+        Raises
+        ------
+        BudgetInfeasible
+            Carries the floor in bytes.
+        """
+        return None
 
     @abstractmethod
     def nbytes(self, shape: TableShape) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from vecstore.config import Config
 from vecstore.errors import CorruptionError, InvalidArgumentError, NotFoundError
 from vecstore.kernels.scoring import Scorer
-from vecstore.schemes.base import Capabilities, CompressedTable, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, CompressedTable, Family, OpenTable, Progress, Scheme, TableShape
 from vecstore.schemes.checks import output_buffer
 from vecstore.schemes.scorer import check_rows
 from vecstore.types import F32, I64, Metric
 
-__all__ = ["Field", "Fields", "FieldsTable", "Part", "PartScorer"]
+__all__ = ["Field", "Fields", "FieldsTable", "OnUnknown", "Part", "PartScorer", "check_fields", "starts_of"]
+
+#: What a look-up does about ids past the end of a field.
+OnUnknown: TypeAlias = Literal["error", "hash"]
 
 
 class Field(Config, frozen=True, kw_only=True):
@@ -30,6 +33,28 @@ class Field(Config, frozen=True, kw_only=True):
 
     name: str
     size: int
+
+
+def check_fields(fields: tuple[Field, ...]) -> None:
+    """Check that there are fields, that names are unique, and sizes positive.
+
+    Raises
+    ------
+    InvalidArgumentError
+        One of it is not so.
+    """
+    names = [field.name for field in fields]
+    if not names or len(set(names)) != len(names) or any(field.size < 1 for field in fields):
+        raise InvalidArgumentError(
+            f"fields: expected unique names and sizes of at least 1, got {[(f.name, f.size) for f in fields]}",
+            field="fields",
+        )
+
+
+def starts_of(fields: tuple[Field, ...]) -> I64:
+    """Give the first row of each field, and the number of rows, int64[fields + 1]."""
+    ends = np.cumsum([field.size for field in fields], dtype=np.int64)
+    return np.concatenate([np.zeros(1, np.int64), ends])
 
 
 class Part(Config, frozen=True, kw_only=True):
@@ -65,25 +90,22 @@ class Fields(Scheme, frozen=True, kw_only=True, tag="fields"):
     def __post_init__(self) -> None:
         """Check that names are unique, sizes positive, and parts cover the fields."""
         super().__post_init__()
-        names = [field.name for field in self.fields]
-        if not names or len(set(names)) != len(names) or any(field.size < 1 for field in self.fields):
-            raise InvalidArgumentError(
-                f"fields: expected unique names and sizes of at least 1, got {[(f.name, f.size) for f in self.fields]}",
-                field="fields",
-            )
-        if sum(part.fields for part in self.parts) != len(names) or any(part.fields < 1 for part in self.parts):
-            raise InvalidArgumentError(f"parts: they do not cover the {len(names)} fields exactly", field="parts")
+        check_fields(self.fields)
+        count = len(self.fields)
+        if sum(part.fields for part in self.parts) != count or any(part.fields < 1 for part in self.parts):
+            raise InvalidArgumentError(f"parts: they do not cover the {count} fields exactly", field="parts")
 
     @property
     def starts(self) -> I64:
         """The first row of each field, and the number of rows, int64[fields + 1]."""
-        return np.concatenate([[0], np.cumsum([field.size for field in self.fields])]).astype(np.int64)
+        return starts_of(self.fields)
 
     @property
     def part_starts(self) -> I64:
         """The first row of each part, and the number of rows, int64[parts + 1]."""
         firsts = np.concatenate([[0], np.cumsum([part.fields for part in self.parts])])
-        return self.starts[firsts]
+        starts: I64 = self.starts[firsts]
+        return starts
 
     def part_shapes(self, dim: int) -> list[TableShape]:
         """Give the shape of each part's table."""
@@ -137,7 +159,15 @@ class Fields(Scheme, frozen=True, kw_only=True, tag="fields"):
             tables.append(scheme.fit(vectors[start:stop], frequency=counts, seed=seed))
             if on_progress is not None:
                 on_progress(stop, starts[-1])
-        return FieldsTable(self, tuple(tables))
+        return self.holding(tuple(tables))
+
+    def holding(self, tables: tuple[CompressedTable, ...]) -> FieldsTable:
+        """Give the table of these parts; fitting or a search may have changed what was planned: the tables know."""
+        parts = tuple(
+            Part(scheme=table.scheme.to_dict(), fields=part.fields)
+            for part, table in zip(self.parts, tables, strict=True)
+        )
+        return FieldsTable(Fields(fields=self.fields, parts=parts), tables)
 
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> FieldsTable:
         """Make a table of the stored arrays, named ``<part>.<array>``; see :meth:`Scheme.open`."""
@@ -209,32 +239,83 @@ class FieldsTable:
             out[own] = self.parts[number].lookup(checked[own] - self._part_starts[number])
         return out
 
-    def lookup_fields(self, ids: I64) -> F32:
+    def lookup_fields(self, ids: I64, *, on_unknown: OnUnknown = "error") -> F32:
         """Give float32[n, fields, dim] of ``ids`` int64[n, fields], one column a field, in order.
+
+        ``on_unknown`` is as for :meth:`lookup_field`.
 
         Raises
         ------
         NotFoundError
             An id outside its field.
         InvalidArgumentError
-            Another number of columns, or not integers.
+            Another number of columns, not integers, or ``on_unknown`` is neither.
         """
+        count = len(self.scheme.fields)
         given = np.asarray(ids)
-        if given.ndim != 2 or given.shape[1] != len(self.scheme.fields) or given.dtype.kind not in "iu":
+        if given.ndim != 2 or given.shape[1] != count or (given.dtype.kind not in "iu" and given.size):
             raise InvalidArgumentError(
-                f"ids: expected int64[n, {len(self.scheme.fields)}], got {given.dtype}{list(given.shape)}", field="ids"
-            )
-        sizes = np.diff(self._starts)
-        outside = (given < 0) | (given >= sizes)
-        if outside.any():
-            row, column = (int(axis[0]) for axis in np.nonzero(outside))
-            name = self.field_names[column]
-            raise NotFoundError(
-                f"ids: {given[row, column]} in row {row} is outside field {name!r}, which has ids 0 to {sizes[column] - 1}",
+                f"ids: expected int64[n, {count}], one column for each of {_listed(self.field_names)}, "
+                f"got {given.dtype}{list(given.shape)}",
                 field="ids",
             )
-        rows = (given + self._starts[:-1]).astype(np.int64, copy=False).ravel()
-        return self.lookup(rows).reshape(*given.shape, self.shape.dim)
+        out = np.empty((*given.shape, self.shape.dim), np.float32)
+        for number in range(count):
+            out[:, number] = self._lookup_ids(number, given[:, number], on_unknown)
+        return out
+
+    def lookup_field(self, name: str, ids: I64, *, on_unknown: OnUnknown = "error") -> F32:
+        """Give float32[n, dim] of ``ids`` int64[n] of one field.
+
+        Parameters
+        ----------
+        name : str
+            Of the field.
+        ids : int64[n]
+        on_unknown : {"error", "hash"}
+            What to do about ids past the end of the field: refuse them, or compute their vectors as the scheme does for
+            all ids. Schemes without ``capabilities.unseen`` refuse them in any case; negative ids always are.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such field, or an id is outside it.
+        InvalidArgumentError
+            Not integers, or ``on_unknown`` is neither.
+        """
+        self.field(name)
+        given = np.asarray(ids)
+        if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
+            raise InvalidArgumentError(
+                f"ids: expected int64[n] for the field {name!r}, got {given.dtype}{list(given.shape)}", field="ids"
+            )
+        return self._lookup_ids(self.field_names.index(name), given, on_unknown)
+
+    def _lookup_ids(self, number: int, given: NDArray[Any], on_unknown: OnUnknown) -> F32:
+        """Give float32[n, dim] of ids [n], checked for type and shape, of the ``number``-th field."""
+        if on_unknown not in get_args(OnUnknown):
+            raise InvalidArgumentError(
+                f"on_unknown: expected 'error' or 'hash', got {on_unknown!r}", field="on_unknown"
+            )
+        ids = np.ascontiguousarray(given, np.int64)
+        name, size = self.field_names[number], self.scheme.fields[number].size
+        part, first, _ = self.field(name)
+        if not len(ids) or (ids.min() >= 0 and ids.max() < size):
+            return part.lookup(ids + first)
+        unseen = part if on_unknown == "hash" and isinstance(part, OpenTable) else None
+        unknown = ids >= size
+        refused = ids < 0 if unseen is not None else (ids < 0) | unknown
+        if unseen is None or refused.any():
+            row = int(np.argmax(refused))
+            hint = f"; scheme {part.scheme.name!r} hashes no others" if on_unknown == "hash" and unseen is None else ""
+            raise NotFoundError(
+                f"ids: {given[row]} in row {row} is outside field {name!r}, which has ids 0 to {size - 1}{hint}",
+                field="ids",
+            )
+        own = number - int(np.searchsorted(self._part_of_field, self._part_of_field[number]))
+        out = part.lookup(np.where(unknown, 0, ids) + first)
+        out[unknown] = unseen.lookup_unseen(own, ids[unknown])
+        return out
 
     def scorer(self, queries: F32, metric: Metric) -> PartScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""
@@ -254,6 +335,11 @@ class FieldsTable:
             Always.
         """
         raise InvalidArgumentError(f"scheme 'fields' cannot take {len(vectors)} more rows", field="scheme")
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Give names for a message, not more than a few."""
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 class PartScorer:
@@ -276,7 +362,9 @@ class PartScorer:
 
     def scan(self, start: int, stop: int, out: F32) -> None:
         """Write the distances of rows start..stop into ``out`` float32[q, stop - start]."""
-        for scorer, first, last in zip(self._scorers, self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True):
+        for scorer, first, last in zip(
+            self._scorers, self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True
+        ):
             low, high = max(start, first), min(stop, last)
             if low < high:
                 own = np.empty((len(out), high - low), np.float32)

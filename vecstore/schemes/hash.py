@@ -13,13 +13,20 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import hashing, lookup
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
-from vecstore.schemes.checks import allowed_bytes, check_floor, output_buffer, queries_matrix, stored_array, table_matrix
+from vecstore.schemes.checks import (
+    allowed_bytes,
+    check_floor,
+    output_buffer,
+    queries_matrix,
+    stored_array,
+    table_matrix,
+)
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import SharedScorer
 from vecstore.schemes.scorer import check_rows
 from vecstore.types import F32, I64, U64, Metric
 
-__all__ = ["Hash", "HashTable"]
+__all__ = ["Hash", "HashTable", "bucket_means"]
 
 _SALT_BYTES = 8
 
@@ -42,7 +49,9 @@ class Hash(Scheme, frozen=True, kw_only=True, tag="hash"):
     name: ClassVar[str] = "hash"
     family: ClassVar[Family] = Family.BASELINE
     paper: ClassVar[str] = "Weinberger et al., Feature Hashing for Large Scale Multitask Learning, ICML 2009"
-    capabilities: ClassVar[Capabilities] = Capabilities(posthoc=False, appendable=False, exact=False, graph=False, trained=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        posthoc=False, appendable=False, exact=False, graph=False, trained=True, unseen=True
+    )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 
     buckets: int
@@ -86,11 +95,7 @@ class Hash(Scheme, frozen=True, kw_only=True, tag="hash"):
         matrix = table_matrix(vectors)
         salt = hashing.derived_salts(seed, 1)
         places = hashing.buckets(np.arange(len(matrix)), int(salt[0]), self.buckets)
-        weights = np.ones(len(matrix)) if frequency is None else np.maximum(frequency, 1e-9)
-        sums = np.zeros((self.buckets, matrix.shape[1]))
-        np.add.at(sums, places, matrix * weights[:, None])
-        totals = np.bincount(places, weights, self.buckets)
-        rows = (sums / np.maximum(totals, 1e-12)[:, None]).astype(np.float32)
+        rows = bucket_means(matrix, places, self.buckets, frequency)
         if on_progress is not None:
             on_progress(len(matrix), len(matrix))
         return HashTable(self, TableShape(*matrix.shape), frozen(rows), frozen(salt))
@@ -141,6 +146,12 @@ class HashTable:
         lookup.take(self.rows, self.places(checked), out)
         return out
 
+    def lookup_unseen(self, field: int, ids: I64) -> F32:  # noqa: ARG002 - one field
+        """Give float32[n, dim] of ``ids`` int64[n] past the end of the table: any id has a bucket."""
+        out = np.empty((len(ids), self.shape.dim), np.float32)
+        lookup.take(self.rows, self.places(ids), out)
+        return out
+
     def scorer(self, queries: F32, metric: Metric) -> SharedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows: each bucket is scored once."""
         given = queries_matrix(queries, self.shape.dim)
@@ -159,5 +170,25 @@ class HashTable:
             Always.
         """
         raise InvalidArgumentError(
-            f"scheme 'hash' cannot take {len(vectors)} more rows: ids share rows; train or fit a new table", field="scheme"
+            f"scheme 'hash' cannot take {len(vectors)} more rows: ids share rows; train or fit a new table",
+            field="scheme",
         )
+
+
+def bucket_means(matrix: F32, places: I64, buckets: int, frequency: I64 | None) -> F32:
+    """Give the mean float32[buckets, dim] of the rows in each bucket, weighted by ``frequency``; 0 for empty buckets.
+
+    Parameters
+    ----------
+    matrix : float32[n, dim]
+    places : int64[n]
+        The bucket of each row.
+    buckets : int
+    frequency : int64[n] or None
+        A row that never occurs counts only among others that never occur.
+    """
+    weights = np.ones(len(matrix)) if frequency is None else np.maximum(frequency, 1e-9)
+    sums = np.zeros((buckets, matrix.shape[1]))
+    np.add.at(sums, places, matrix * weights[:, None])
+    totals = np.bincount(places, weights, buckets)
+    return (sums / np.maximum(totals, 1e-12)[:, None]).astype(np.float32)

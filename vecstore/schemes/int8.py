@@ -1,94 +1,58 @@
-"""``int8``: one signed byte a number and one scale a row."""
+"""``int8``: one signed byte a number, and a scale a row or one a table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from threading import Lock
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vecstore.kernels import lookup
 from vecstore.kernels import quantise as kernels
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import CodesDot, CodesL2, Operands, ScaledDot, ScaledL2
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
-from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
-from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
-from vecstore.types import F32, I8, I64, Metric
+from vecstore.kernels.distance import CodesDot, CodesL2, Operands
+from vecstore.schemes.base import Capabilities, Family, Scheme, TableShape
+from vecstore.schemes.coded import Codes, IntegerScheme, RowScaledTable
+from vecstore.schemes.scorer import bias_of
+from vecstore.types import F32, I8, Metric
 
 __all__ = ["Int8", "Int8Table"]
 
-#: Rows encoded between two reports of progress.
-_BLOCK_ROWS = 4096
 
-
-class Int8(Scheme, frozen=True, kw_only=True, tag="int8"):
-    """Round every number to a multiple of its row's scale: dim + 4 bytes a row.
+class Int8(IntegerScheme, frozen=True, kw_only=True, tag="int8"):
+    """Round every number to a multiple of its row's scale: dim + 4 bytes a row; or of one scale for all rows.
 
     All steps are in float32: ``scale = max|x| / 127``; ``code = round(x / scale)``, ties to even, clipped to
     -127..127; decoded as ``scale * code``. A row whose scale is 0 has codes 0.
 
+    Trained in low precision, the table has one scale (see ``vecstore.training.int8``).
+
     Attributes
     ----------
+    scales : {"row", "table"}
+        A scale for each row, or one for the table.
     version : int
         Version of this config.
 
     References
     ----------
     Symmetric linear quantisation with a scale a row, as in Guan et al., "Post-Training 4-bit Quantization on
-    Embedding Tables" (2019), section 3, at 8 bits and without clipping.
+    Embedding Tables" (2019), section 3, at 8 bits and without clipping. Low-precision training as in Li et al.,
+    "Adaptive Low-Precision Training for Embeddings in Click-Through Rate Prediction", AAAI 2023 (LPT).
     """
 
     name: ClassVar[str] = "int8"
     family: ClassVar[Family] = Family.QUANTISATION
     paper: ClassVar[str] = "Guan et al., Post-Training 4-bit Quantization on Embedding Tables, 2019"
-    capabilities: ClassVar[Capabilities] = Capabilities(posthoc=True, appendable=True, exact=False, graph=True)
-    row_arrays: ClassVar[tuple[str, ...]] = ("codes", "scales")
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        posthoc=True, appendable=True, exact=False, graph=True, trained=True
+    )
+    kind: ClassVar[type[np.int8 | np.int16]] = np.int8
 
     version: Literal[1] = 1
 
-    @classmethod
-    def plan(
-        cls,
-        shape: TableShape,
-        budget: float | int,
-        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
-        parameters: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Give the config if a table of bytes and scales fits the budget; see :meth:`Scheme.plan`."""
-        planned = cls.from_dict({**(parameters or {}), "scheme": cls.name})
-        check_budget(cls.name, shape, planned.nbytes(shape), budget)
-        return planned
-
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``codes`` and ``scales``."""
-        return shape.rows * (shape.dim + 4)
-
-    def fit(
-        self,
-        vectors: F32,
-        *,
-        frequency: NDArray[np.int64] | None = None,  # noqa: ARG002
-        seed: int = 0,  # noqa: ARG002
-        on_progress: Progress | None = None,
-    ) -> Int8Table:
-        """Round ``vectors`` float32[n, dim]; nothing is learned, so the seed does not matter."""
-        matrix = table_matrix(vectors)
-        codes, scales = _room_for(matrix)
-        for start in range(0, len(matrix), _BLOCK_ROWS):
-            stop = min(start + _BLOCK_ROWS, len(matrix))
-            kernels.quantise(frozen(matrix[start:stop]), codes[start:stop], scales[start:stop])
-            if on_progress is not None:
-                on_progress(stop, len(matrix))
-        return Int8Table(self, TableShape(*matrix.shape), frozen(codes), frozen(scales))
-
-    def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> Int8Table:
-        """Make a table of the stored ``codes`` int8[n, dim] and ``scales`` float32[n]; see :meth:`Scheme.open`."""
-        codes = stored_array(arrays, "codes", np.int8, (shape.rows, shape.dim))
-        scales = stored_array(arrays, "scales", np.float32, (shape.rows,))
-        return Int8Table(self, shape, frozen(codes), frozen(scales))
+    def by_rows(self, shape: TableShape, codes: Codes, scales: F32) -> Int8Table:
+        """Give the table of frozen ``codes`` with a scale a row."""
+        return Int8Table(self, shape, codes, scales)
 
 
 def _room_for(matrix: F32) -> tuple[I8, F32]:
@@ -101,12 +65,14 @@ def _squared_lengths(codes: I8, scales: F32) -> F32:
     return frozen(lengths)
 
 
-class Int8Table:
+class Int8Table(RowScaledTable):
     """Rows of bytes with a scale each.
+
+    Graph walks round the queries to int8 as well, which makes a distance a sum of integers.
 
     Parameters
     ----------
-    scheme : Int8
+    scheme : Scheme
     shape : TableShape
     codes : int8[n, dim]
         Read-only and contiguous, as :func:`~vecstore.kernels.distance.frozen` gives them.
@@ -114,48 +80,12 @@ class Int8Table:
         Likewise.
     """
 
-    def __init__(self, scheme: Int8, shape: TableShape, codes: I8, scales: F32) -> None:
-        self.scheme = scheme
-        self.shape = shape
-        self.codes = codes
-        self.scales = scales
+    def __init__(self, scheme: Scheme, shape: TableShape, codes: Codes, scales: F32) -> None:
+        super().__init__(scheme, shape, codes, scales)
         self._lengths: F32 | None = None
         self._lock = Lock()
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.codes.nbytes + self.scales.nbytes
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        lookup.take_scaled(self.codes, self.scales, checked, out)
-        return out
-
-    def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
-        """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows.
-
-        Graph walks round the queries to int8 as well, which makes a distance a sum of integers.
-        """
-        given = queries_matrix(queries, self.shape.dim)
-        exact: Operands
-        if metric is Metric.L2:
-            exact = ScaledL2(self.codes, self.scales, frozen(given))
-        else:
-            exact = ScaledDot(self.codes, self.scales, frozen(given), bias_of(metric))
-        return KernelScorer(self.shape.rows, len(given), exact, self._traversal(given, metric))
-
-    def _traversal(self, queries: F32, metric: Metric) -> CodesDot | CodesL2:
+    def _traversal(self, queries: F32, metric: Metric, exact: Operands) -> Operands:  # noqa: ARG002
         codes, scales = _room_for(queries)
         corrections = np.empty(len(queries), np.int32)
         kernels.quantise(frozen(queries), codes, scales)
@@ -172,11 +102,3 @@ class Int8Table:
             if self._lengths is None:
                 self._lengths = _squared_lengths(self.codes, self.scales)
             return self._lengths
-
-    def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Give ``codes`` int8[n, dim] and ``scales`` float32[n]."""
-        return {"codes": self.codes, "scales": self.scales}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Give the ``codes`` and ``scales`` of further vectors float32[m, dim]."""
-        return self.scheme.fit(vectors).arrays()

@@ -31,8 +31,9 @@ def plan_fields(
 ) -> Fields:
     """Choose how the fields of an embedding are stored so that all bytes together stay within ``budget``.
 
-    Schemes with one table a field get a fraction of each field's bytes, the same for all and as large as fits; a field
-    that would not become smaller stays ``full``. Joint schemes get one part over all fields.
+    Schemes with one table a field get a fraction of each field's bytes, the same for all and as large as fits, unless
+    they have a rule of their own (:meth:`Scheme.plan_fields`); a field that would not become smaller stays ``full``.
+    Joint schemes get one part over all fields.
 
     Parameters
     ----------
@@ -61,17 +62,29 @@ def plan_fields(
     total = TableShape(sum(sizes.values()), dim)
     allowed = allowed_bytes(total, budget)
     counts = [None if frequency is None else np.asarray(frequency[field]) for field in sizes]
+    parameters = {**scheme.field_parameters, **(parameters or {})}
     if scheme.capabilities.joint:
         joined = None if frequency is None else np.concatenate([frequency[field] for field in sizes])
-        config = scheme.plan(total, allowed, joined, parameters)
+        config = scheme.plan(total, allowed, joined, _with_fields(scheme, fields, parameters))
         return Fields(fields=fields, parts=(Part(scheme=config.to_dict(), fields=len(fields)),))
 
+    shapes = [TableShape(size, dim) for size in sizes.values()]
+
     def parts_at(share: float) -> list[Scheme]:
-        shapes = [TableShape(size, dim) for size in sizes.values()]
         return [_field_scheme(scheme, s, share, c, parameters) for s, c in zip(shapes, counts, strict=True)]
 
-    chosen = _largest(parts_at, [TableShape(size, dim) for size in sizes.values()], allowed, total)
+    chosen = scheme.plan_fields(shapes, allowed, counts, parameters)
+    if chosen is None:
+        chosen = _largest(parts_at, shapes, allowed, total)
     return Fields(fields=fields, parts=tuple(Part(scheme=config.to_dict()) for config in chosen))
+
+
+def _with_fields(
+    scheme: type[Scheme], fields: tuple[Field, ...], parameters: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    """Add the fields to the parameters of a joint scheme whose config has a place for them."""
+    known = {"fields": [field.to_dict() for field in fields]} if "fields" in scheme.__struct_fields__ else {}
+    return {**(parameters or {}), **known}
 
 
 def _field_scheme(

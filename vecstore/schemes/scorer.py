@@ -8,9 +8,10 @@ from vecstore.errors import InvalidArgumentError, NotFoundError
 from vecstore.kernels import distance
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
+from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, Metric
 
-__all__ = ["KernelScorer", "bias_of", "check_rows"]
+__all__ = ["CheckedScorer", "KernelScorer", "bias_of", "check_rows"]
 
 
 def bias_of(metric: Metric) -> np.float32:
@@ -65,9 +66,8 @@ class KernelScorer:
         InvalidArgumentError
             Rows outside the table, or ``out`` of another shape or dtype.
         """
-        if not 0 <= start <= stop <= self._n_rows:
-            raise InvalidArgumentError(f"rows {start}..{stop} are outside a table of {self._n_rows} rows", field="rows")
-        self._check_out(out, stop - start)
+        _check_span(start, stop, self._n_rows)
+        _check_out(out, self._n_queries, stop - start)
         distance.scan(self.operands, start, stop, out)
 
     def gather(self, rows: I64, out: F32) -> None:
@@ -81,7 +81,7 @@ class KernelScorer:
             A row outside the table.
         """
         checked = check_rows(rows, self._n_rows)
-        self._check_out(out, len(checked))
+        _check_out(out, self._n_queries, len(checked))
         distance.gather(self.operands, checked, out)
 
     def rerank(self, rows: I64, out: F32) -> None:
@@ -94,17 +94,65 @@ class KernelScorer:
         InvalidArgumentError
             ``rows`` or ``out`` have another shape or dtype.
         """
-        if rows.ndim != 2 or rows.dtype != np.int64 or len(rows) != self._n_queries:
-            raise InvalidArgumentError(
-                f"rows: expected int64[{self._n_queries}, m], got {rows.dtype}{list(rows.shape)}", field="rows"
-            )
-        self._check_out(out, rows.shape[1])
+        _check_own_rows(rows, self._n_queries)
+        _check_out(out, self._n_queries, rows.shape[1])
         distance.rerank(self.operands, frozen(rows), self._n_rows, out)
 
-    def _check_out(self, out: F32, width: int) -> None:
-        expected = (self._n_queries, width)
-        if out.shape != expected or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
-            raise InvalidArgumentError(
-                f"out: expected a writable C-contiguous float32{list(expected)}, got {out.dtype}{list(out.shape)}",
-                field="out",
-            )
+
+class CheckedScorer:
+    """A scorer that checks what it is asked, before another answers.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Gets rows as frozen int64 inside the table, and buffers of the right shape; where it has kernel operands, so has
+        this one.
+    n_rows, n_queries : int
+        Rows of the table, and queries.
+    """
+
+    def __init__(self, scorer: Scorer, n_rows: int, n_queries: int) -> None:
+        self.operands = scorer.operands
+        self.traversal = scorer.traversal
+        self._scorer = scorer
+        self._n_rows = n_rows
+        self._n_queries = n_queries
+
+    def scan(self, start: int, stop: int, out: F32) -> None:
+        """Write the distances of rows start..stop; see :meth:`KernelScorer.scan`."""
+        _check_span(start, stop, self._n_rows)
+        _check_out(out, self._n_queries, stop - start)
+        self._scorer.scan(start, stop, out)
+
+    def gather(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[n]; see :meth:`KernelScorer.gather`."""
+        checked = check_rows(rows, self._n_rows)
+        _check_out(out, self._n_queries, len(checked))
+        self._scorer.gather(checked, out)
+
+    def rerank(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[q, m], each query its own; see :meth:`KernelScorer.rerank`."""
+        _check_own_rows(rows, self._n_queries)
+        _check_out(out, self._n_queries, rows.shape[1])
+        self._scorer.rerank(frozen(np.where(rows < self._n_rows, rows, -1)), out)
+
+
+def _check_span(start: int, stop: int, n_rows: int) -> None:
+    if not 0 <= start <= stop <= n_rows:
+        raise InvalidArgumentError(f"rows {start}..{stop} are outside a table of {n_rows} rows", field="rows")
+
+
+def _check_own_rows(rows: I64, n_queries: int) -> None:
+    if rows.ndim != 2 or rows.dtype != np.int64 or len(rows) != n_queries:
+        raise InvalidArgumentError(
+            f"rows: expected int64[{n_queries}, m], got {rows.dtype}{list(rows.shape)}", field="rows"
+        )
+
+
+def _check_out(out: F32, n_queries: int, width: int) -> None:
+    expected = (n_queries, width)
+    if out.shape != expected or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+        raise InvalidArgumentError(
+            f"out: expected a writable C-contiguous float32{list(expected)}, got {out.dtype}{list(out.shape)}",
+            field="out",
+        )

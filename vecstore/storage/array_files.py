@@ -85,7 +85,8 @@ class MappedFile:
             array = pa.ipc.read_tensor(reader).to_numpy()
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptionError(f"{self.path}: no array at byte {offset} ({error})", field=self.path.name) from None
-        return array, int(array.ctypes.data - self._buffer.address)
+        # An array without bytes need not point into the file.
+        return array, int(array.ctypes.data - self._buffer.address) if array.nbytes else 0
 
     def table(self) -> pa.Table:
         """Give the Arrow table in an IPC file, without copying; the whole file is checked first."""

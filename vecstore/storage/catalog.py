@@ -39,6 +39,8 @@ MANIFESTS: Final = 4
 IDS: Final = 5
 DELTA: Final = 6
 TOMBSTONES: Final = 7
+#: Embedding tables (see ``table_catalog``); stores made before there were any lack it.
+EMBEDDING_TABLES: Final = 8
 
 TABLES: Final = {
     META: "meta",
@@ -48,7 +50,9 @@ TABLES: Final = {
     IDS: "ids",
     DELTA: "delta",
     TOMBSTONES: "tombstones",
+    EMBEDDING_TABLES: "tables",
 }
+_ADDED_LATER = frozenset({EMBEDDING_TABLES})
 _NEXT_UID = b"next_uid"
 #: Tables whose keys begin with the collection's prefix.
 _OWNED = (HEADS, MANIFESTS, IDS, DELTA, TOMBSTONES)
@@ -58,7 +62,14 @@ Operation = Callable[[Transaction], Any]
 
 def open_environment(path: Path, *, readonly: bool, relaxed: bool = False, map_gib: int = 64) -> Environment:
     """Open the catalog's environment."""
-    return Environment(path, TABLES, readonly=readonly, relaxed=relaxed, map_bytes=map_gib << 30)
+    return Environment(path, TABLES, optional=_ADDED_LATER, readonly=readonly, relaxed=relaxed, map_bytes=map_gib << 30)
+
+
+def next_uid(transaction: Transaction) -> int:
+    """Give a number that no collection or table has or had."""
+    uid = int.from_bytes(transaction.get(META, _NEXT_UID) or b"\x01", "little")
+    transaction.put(META, _NEXT_UID, (uid + 1).to_bytes(4, "little"))
+    return uid
 
 
 # -- collections ------------------------------------------------------------------------------------------
@@ -74,8 +85,7 @@ def create_collection(transaction: Transaction, name: str, config: CollectionCon
     """
     if transaction.get(COLLECTIONS, name.encode()) is not None:
         raise AlreadyExistsError(f"collection {name!r} exists already; open it with collection({name!r})", field="name")
-    uid = int.from_bytes(transaction.get(META, _NEXT_UID) or b"\x01", "little")
-    transaction.put(META, _NEXT_UID, (uid + 1).to_bytes(4, "little"))
+    uid = next_uid(transaction)
     record = CollectionRecord(uid=uid, name=name, config=config.to_dict())
     prefix = collection_prefix(uid)
     transaction.put(COLLECTIONS, name.encode(), record.pack())

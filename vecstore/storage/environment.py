@@ -11,7 +11,7 @@ import logging
 import os
 import resource
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +48,10 @@ class Transaction:
     def __init__(self, raw: Any, tables: dict[int, Any]) -> None:
         self._raw = raw
         self._tables = tables
+
+    def has_table(self, table: int) -> bool:
+        """Tell whether there is a table; only optional ones may be missing, and only for readers."""
+        return table in self._tables
 
     def get(self, table: int, key: bytes) -> bytes | None:
         """Give the payload stored under ``key``, or None.
@@ -122,6 +126,8 @@ class Environment:
         Folder of the environment; created by a writer.
     tables : dict of int to str
         Table numbers (they seed the checksums) and names.
+    optional : set of int
+        Tables that an older store may lack: a writer makes them, a reader does without until a writer has.
     readonly : bool
         Open for reading only.
     relaxed : bool
@@ -131,10 +137,18 @@ class Environment:
     """
 
     def __init__(
-        self, path: Path, tables: dict[int, str], *, readonly: bool, relaxed: bool = False, map_bytes: int = 64 * _GIB
+        self,
+        path: Path,
+        tables: dict[int, str],
+        *,
+        optional: Set[int] = frozenset(),
+        readonly: bool,
+        relaxed: bool = False,
+        map_bytes: int = 64 * _GIB,
     ) -> None:
         self.path = path
         self._names = tables
+        self._optional = optional
         self._readonly = readonly
         self._relaxed = relaxed
         self._map_bytes = min(map_bytes, _address_space_limit())
@@ -159,10 +173,9 @@ class Environment:
                 lib_version=0,
             )
             self._env.reader_check()
-            self._tables = {
-                number: self._env.open_db(name.encode(), create=not self._readonly)
-                for number, name in self._names.items()
-            }
+            self._tables = {}
+            for number in self._names:
+                self._open_table(number)
         except lmdb.Error as error:
             if "already open in this process" in str(error):
                 raise StoreLocked(
@@ -171,6 +184,23 @@ class Environment:
                     field="path",
                 ) from None
             raise self._translate(error) from error
+
+    def _open_table(self, number: int) -> None:
+        try:
+            self._tables[number] = self._env.open_db(self._names[number].encode(), create=not self._readonly)
+        except lmdb.NotFoundError:
+            if number not in self._optional:
+                raise
+
+    def look_for_missing_tables(self) -> None:
+        """Open optional tables that were not there before: a writer may have made them meanwhile."""
+        if len(self._tables) == len(self._names):
+            return
+        self._check_process()
+        with self._gate.exclusive(), self._translated():
+            self._check_usable()
+            for number in self._names.keys() - self._tables.keys():
+                self._open_table(number)
 
     @property
     def lib_version(self) -> str:

@@ -1,4 +1,4 @@
-"""The small records of the catalog: what a collection is, where it stands, and which segments it has."""
+"""The small records of the catalog: collections, where they stand, which segments they have; and tables."""
 
 from __future__ import annotations
 
@@ -87,6 +87,80 @@ class Manifest(Config, frozen=True, kw_only=True):
     segments: tuple[SegmentEntry, ...] = ()
     sealed: int = 0
     version: Literal[1] = 1
+
+    def pack(self) -> bytes:
+        """Give the stored bytes."""
+        return encode_json(self)
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Self:
+        """Read the stored bytes."""
+        return _read(cls, payload)
+
+
+class TableEntry(Config, frozen=True, kw_only=True):
+    """One version of a table.
+
+    Attributes
+    ----------
+    number : int
+        Counts the versions of the table from 1; never given twice.
+    folder : str
+        Folder name under ``tables/`` (a UUID).
+    created : str
+        When it was stored: ISO 8601, UTC, whole seconds.
+    nbytes : int
+        Bytes of its arrays.
+    digest : str
+        xxh3-128 of its ``table.json``, which in turn holds the checksums of its files.
+    """
+
+    number: int
+    folder: str
+    created: str
+    nbytes: int
+    digest: str
+
+
+class TableRecord(Config, frozen=True, kw_only=True):
+    """A table's versions, ascending by number, and which of them is served.
+
+    Attributes
+    ----------
+    uid : int
+        Tells a table from an earlier one of the same name.
+    name : str
+        The user's name for it.
+    current : int
+        Number of the version that is served.
+    last : int
+        Highest number given so far.
+    versions : tuple of TableEntry
+        Those that are kept.
+    """
+
+    uid: int
+    name: str
+    current: int
+    last: int
+    versions: tuple[TableEntry, ...]
+    version: Literal[1] = 1
+
+    @property
+    def served(self) -> TableEntry:
+        """The entry of the current version.
+
+        Raises
+        ------
+        CorruptionError
+            It is not among the versions.
+        """
+        for entry in self.versions:
+            if entry.number == self.current:
+                return entry
+        raise CorruptionError(
+            f"catalog.lmdb: table {self.name!r}: its current version {self.current} is missing", field="catalog.lmdb"
+        )
 
     def pack(self) -> bytes:
         """Give the stored bytes."""

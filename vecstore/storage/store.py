@@ -15,12 +15,14 @@ from vecstore.errors import FormatError, InvalidArgumentError, NotFoundError, St
 from vecstore.storage.atomic import TEMPORARY, fsync_path, remove_folder, write_file
 from vecstore.storage.catalog import open_environment, referenced_segments
 from vecstore.storage.environment import Environment
+from vecstore.storage.table_catalog import referenced_folders
 
 _log = logging.getLogger(__name__)
 
 MARKER: Final = "vecstore.json"
 CATALOG: Final = "catalog.lmdb"
 SEGMENTS: Final = "segments"
+TABLES: Final = "tables"
 LOCK: Final = "writer.lock"
 FORMAT: Final = 1
 
@@ -50,6 +52,7 @@ class Store:
     def __init__(self, path: Path, *, readonly: bool, settings: StoreConfig) -> None:
         self.path = path
         self.segments = path / SEGMENTS
+        self.tables = path / TABLES
         if not (path / MARKER).exists():
             if readonly:
                 raise NotFoundError(f"{path}: there is no store; open it with mode='w' to create one", field="path")
@@ -64,6 +67,7 @@ class Store:
                 map_gib=settings.map_gib,
             )
             if not readonly:
+                self._add_tables()
                 self._sweep()
         except BaseException:
             self._release()
@@ -78,14 +82,21 @@ class Store:
         if self._lock is not None:
             self._lock.release()
 
+    def _add_tables(self) -> None:
+        """Make the folder of tables in a store from before there were any."""
+        if not self.tables.is_dir():
+            self.tables.mkdir()
+            fsync_path(self.path)
+
     def _sweep(self) -> None:
-        """Remove segment folders that no manifest names: work of a process that died before its swap."""
+        """Remove folders that the catalog does not name: work of a process that died before its swap."""
         with self.environment.read() as transaction:
-            wanted = referenced_segments(transaction)
-        for folder in self.segments.iterdir():
-            if folder.name not in wanted:
-                _log.info("removing an orphaned segment", extra={"folder": str(folder)})
-                remove_folder(folder)
+            wanted = {self.segments: referenced_segments(transaction), self.tables: referenced_folders(transaction)}
+        for parent, names in wanted.items():
+            for folder in parent.iterdir():
+                if folder.name not in names:
+                    _log.info("removing an orphaned folder", extra={"folder": str(folder)})
+                    remove_folder(folder)
 
 
 def _create(path: Path) -> None:
@@ -99,6 +110,7 @@ def _create(path: Path) -> None:
         raise InvalidArgumentError(f"{path}: cannot create a store there ({error})", field="path") from None
     shutil.rmtree(temporary, ignore_errors=True)
     (temporary / SEGMENTS).mkdir(parents=True)
+    (temporary / TABLES).mkdir()
     environment = open_environment(temporary / CATALOG, readonly=False)
     marker: dict[str, Any] = {
         "format": FORMAT,
@@ -108,7 +120,7 @@ def _create(path: Path) -> None:
     environment.sync()
     environment.close()
     write_file(temporary / MARKER, encode_json(marker))
-    for folder in (temporary / CATALOG, temporary / SEGMENTS, temporary):
+    for folder in (temporary / CATALOG, temporary / SEGMENTS, temporary / TABLES, temporary):
         fsync_path(folder)
     temporary.rename(path)
     fsync_path(path.parent)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,10 @@ class Update:
 
     Attributes
     ----------
-    parameters : {"weights", "search", "all"}
-        ``weights``: everything that is frozen into the table, and the host model. ``search``: what decides the table's
-        form (architecture weights, thresholds), which the frozen table does not hold. ``all``: both.
+    parameters : {"weights", "table", "search", "all"}
+        ``weights``: everything that is frozen into the table, and the host model. ``table``: the former without the
+        host, which stays as it is. ``search``: what decides the table's form (architecture weights, thresholds), which
+        the frozen table does not hold. ``all``: ``weights`` and ``search``.
     split : {"train", "valid"}
         Batches of which split it sees.
     optimiser : {"default", "sgd", "adam"}
@@ -32,7 +34,7 @@ class Update:
         Learning rate; None for the host's.
     """
 
-    parameters: Literal["weights", "search", "all"] = "all"
+    parameters: Literal["weights", "table", "search", "all"] = "all"
     split: Literal["train", "valid"] = "train"
     optimiser: Literal["default", "sgd", "adam"] = "default"
     rate: float | None = None
@@ -49,7 +51,8 @@ class Stage:
     share : float
         Fraction of the steps of the whole run that it gets.
     updates : tuple of Update
-        What is updated, on which split. Each step of the stage does all of them in turn.
+        What is updated, on which split. Each step of the stage does all of them in turn; those of one split see the
+        same batch.
     selects : bool
         Whether checkpoints of this stage may be chosen on validation (a table whose form is still searched may not).
     restarts_host : bool
@@ -89,7 +92,7 @@ class TrainablePart(nn.Module, ABC):
         return torch.zeros(())
 
     def after_step(self, step: int, steps: int) -> None:
-        """Do what the method does after each optimiser step (prune, round, anneal); ``step`` counts from 1 to ``steps``.
+        """Do what the method does after each optimiser step (prune, round, anneal); ``step`` goes from 1 to ``steps``.
 
         Both count within the current stage, so that schedules fit runs of any length.
         """
@@ -100,6 +103,12 @@ class TrainablePart(nn.Module, ABC):
 
     def begin(self, stage: str) -> None:
         """Get ready for a stage: freeze the outcome of a search, take masks, restore initial weights."""
+
+    @classmethod
+    def begin_all(cls, parts: Sequence[Self], stage: str) -> None:
+        """Get all parts of this class in a layer ready for a stage, for methods whose fields decide together."""
+        for part in parts:
+            part.begin(stage)
 
     def search_parameters(self) -> list[nn.Parameter]:
         """Give the parameters that decide the table's form and are not frozen into it."""

@@ -31,6 +31,9 @@ def mix(keys: Tensor, salt: int) -> Tensor:
 
 def buckets(keys: Tensor, salt: int, size: int) -> Tensor:
     """Give the bucket 0..size-1 of each of int64 ``keys``, for ``size`` < 2^31."""
-    return (_shifted(mix(keys, salt), 32) * size) >> 32
+    return bucket_of(mix(keys, salt), size)
 
 
+def bucket_of(hashed: Tensor, size: int) -> Tensor:
+    """Give the place 0..size-1 of each 64-bit hash, int64 of its bits, for ``size`` < 2^31."""
+    return (_shifted(hashed, 32) * size) >> 32

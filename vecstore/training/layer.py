@@ -64,8 +64,9 @@ class EmbeddingLayer(nn.Module):
 
     def begin(self, stage: str) -> None:
         """Get ready for a stage."""
-        for part in self._typed_parts():
-            part.begin(stage)
+        parts = self._typed_parts()
+        for cls in dict.fromkeys(type(part) for part in parts):
+            cls.begin_all([part for part in parts if type(part) is cls], stage)
 
     def search_parameters(self) -> list[nn.Parameter]:
         """Give the parameters that decide the form of tables and are not frozen into them."""
@@ -86,12 +87,7 @@ class EmbeddingLayer(nn.Module):
         with torch.no_grad():
             tables = tuple(part.freeze() for part in self._typed_parts())
         self.train(was_training)
-        # A search may have changed what was planned: the tables know.
-        parts = tuple(
-            type(part)(scheme=table.scheme.to_dict(), fields=part.fields)
-            for part, table in zip(self.plan.parts, tables, strict=True)
-        )
-        return FieldsTable(Fields(fields=self.plan.fields, parts=parts), tables)
+        return self.plan.holding(tables)
 
     def _typed_parts(self) -> list[TrainablePart]:
         return [part for part in self.parts if isinstance(part, TrainablePart)]

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17vecstore/v1/admin.proto\x12\x0bvecstore.v1\"\r\n\x0bInfoRequest\"D\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12#\n\x06limits\x18\x02 \x01(\x0b\x32\x13.vecstore.v1.Limits\"k\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x04\x12\x10\n\x08max_rows\x18\x02 \x01(\x04\x12\x13\n\x0bmax_queries\x18\x03 \x01(\x04\x12\r\n\x05max_k\x18\x04 \x01(\x04\x12\x10\n\x08max_hits\x18\x05 \x01(\x04\"\x0f\n\rVerifyRequest\"\"\n\x0eVerifyResponse\x12\x10\n\x08problems\x18\x01 \x03(\t2\x87\x01\n\x05\x41\x64min\x12;\n\x04Info\x12\x18.vecstore.v1.InfoRequest\x1a\x19.vecstore.v1.InfoResponse\x12\x41\n\x06Verify\x12\x1a.vecstore.v1.VerifyRequest\x1a\x1b.vecstore.v1.VerifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17vecstore/v1/admin.proto\x12\x0bvecstore.v1\"\r\n\x0bInfoRequest\"D\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12#\n\x06limits\x18\x02 \x01(\x0b\x32\x13.vecstore.v1.Limits\"\x84\x01\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x04\x12\x10\n\x08max_rows\x18\x02 \x01(\x04\x12\x13\n\x0bmax_queries\x18\x03 \x01(\x04\x12\r\n\x05max_k\x18\x04 \x01(\x04\x12\x10\n\x08max_hits\x18\x05 \x01(\x04\x12\x17\n\x0fmax_table_bytes\x18\x06 \x01(\x04\"\x0f\n\rVerifyRequest\"\"\n\x0eVerifyResponse\x12\x10\n\x08problems\x18\x01 \x03(\t2\x87\x01\n\x05\x41\x64min\x12;\n\x04Info\x12\x18.vecstore.v1.InfoRequest\x1a\x19.vecstore.v1.InfoResponse\x12\x41\n\x06Verify\x12\x1a.vecstore.v1.VerifyRequest\x1a\x1b.vecstore.v1.VerifyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFOREQUEST']._serialized_end=53
   _globals['_INFORESPONSE']._serialized_start=55
   _globals['_INFORESPONSE']._serialized_end=123
-  _globals['_LIMITS']._serialized_start=125
-  _globals['_LIMITS']._serialized_end=232
-  _globals['_VERIFYREQUEST']._serialized_start=234
-  _globals['_VERIFYREQUEST']._serialized_end=249
-  _globals['_VERIFYRESPONSE']._serialized_start=251
-  _globals['_VERIFYRESPONSE']._serialized_end=285
-  _globals['_ADMIN']._serialized_start=288
-  _globals['_ADMIN']._serialized_end=423
+  _globals['_LIMITS']._serialized_start=126
+  _globals['_LIMITS']._serialized_end=258
+  _globals['_VERIFYREQUEST']._serialized_start=260
+  _globals['_VERIFYREQUEST']._serialized_end=275
+  _globals['_VERIFYRESPONSE']._serialized_start=277
+  _globals['_VERIFYRESPONSE']._serialized_end=311
+  _globals['_ADMIN']._serialized_start=314
+  _globals['_ADMIN']._serialized_end=449
 # @@protoc_insertion_point(module_scope)

@@ -19,18 +19,20 @@ class InfoResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_rows", "max_queries", "max_k", "max_hits")
+    __slots__ = ("max_message_bytes", "max_rows", "max_queries", "max_k", "max_hits", "max_table_bytes")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_ROWS_FIELD_NUMBER: _ClassVar[int]
     MAX_QUERIES_FIELD_NUMBER: _ClassVar[int]
     MAX_K_FIELD_NUMBER: _ClassVar[int]
     MAX_HITS_FIELD_NUMBER: _ClassVar[int]
+    MAX_TABLE_BYTES_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_rows: int
     max_queries: int
     max_k: int
     max_hits: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_rows: _Optional[int] = ..., max_queries: _Optional[int] = ..., max_k: _Optional[int] = ..., max_hits: _Optional[int] = ...) -> None: ...
+    max_table_bytes: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_rows: _Optional[int] = ..., max_queries: _Optional[int] = ..., max_k: _Optional[int] = ..., max_hits: _Optional[int] = ..., max_table_bytes: _Optional[int] = ...) -> None: ...
 
 class VerifyRequest(_message.Message):
     __slots__ = ()

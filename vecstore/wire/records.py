@@ -10,7 +10,7 @@ import pyarrow as pa
 from vecstore.api import CollectionStats, CompressReport
 from vecstore.config import CollectionConfig, HnswConfig, decode_json, encode_json
 from vecstore.errors import InvalidArgumentError
-from vecstore.types import F32, Hits, IdArray, Metric, Point
+from vecstore.types import F32, Hits, IdArray, Metric, Point, as_metric
 from vecstore.v1 import collections_pb2, points_pb2
 from vecstore.wire.arrays import (
     floats_from_bytes,
@@ -39,12 +39,7 @@ def metric_to_message(metric: Metric | str) -> collections_pb2.Metric:
     InvalidArgumentError
         There is none of that name.
     """
-    try:
-        return _METRICS[Metric(metric)]
-    except ValueError:
-        raise InvalidArgumentError(
-            f"metric: {metric!r} is not one of {', '.join(Metric)}; pass one of these", field="metric"
-        ) from None
+    return _METRICS[as_metric(metric)]
 
 
 def metric_from_message(value: collections_pb2.Metric) -> Metric:

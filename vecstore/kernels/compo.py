@@ -1,0 +1,37 @@
+"""Decoding of rows that are made of a quotient row and a remainder row.
+
+Row ``i`` is made of quotient ``i // m`` and remainder ``i % m``, where m is the number of remainders.
+"""
+
+from __future__ import annotations
+
+from vecstore.kernels.compiling import kernel
+from vecstore.kernels.intrinsics import prefetch_row
+from vecstore.kernels.lookup import ROWS_AHEAD
+from vecstore.types import F32, I64
+
+
+@kernel
+def take_products(quotient: F32, remainder: F32, rows: I64, out: F32) -> None:
+    """Write ``quotient[rows // m] * remainder[rows % m]`` into ``out`` float32[n, d]; one rounding a number."""
+    size, dim = remainder.shape
+    for place in range(len(rows)):
+        if place + ROWS_AHEAD < len(rows):
+            prefetch_row(remainder, rows[place + ROWS_AHEAD] % size)
+        first = rows[place] // size
+        second = rows[place] - first * size
+        for column in range(dim):
+            out[place, column] = quotient[first, column] * remainder[second, column]
+
+
+@kernel
+def take_sums(quotient: F32, remainder: F32, rows: I64, out: F32) -> None:
+    """Write ``quotient[rows // m] + remainder[rows % m]`` into ``out`` float32[n, d]; one rounding a number."""
+    size, dim = remainder.shape
+    for place in range(len(rows)):
+        if place + ROWS_AHEAD < len(rows):
+            prefetch_row(remainder, rows[place + ROWS_AHEAD] % size)
+        first = rows[place] // size
+        second = rows[place] - first * size
+        for column in range(dim):
+            out[place, column] = quotient[first, column] + remainder[second, column]

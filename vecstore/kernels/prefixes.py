@@ -1,0 +1,52 @@
+"""Decoding of rows of which some are pruned and the others store only their first columns, as many as their field's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vecstore.kernels.bitmaps import is_set, rank
+from vecstore.kernels.compiling import Int, kernel
+from vecstore.types import F32, I64, U16, U32, U64
+
+
+@kernel
+def field_of(starts: I64, row: Int) -> Int:
+    """Give the field of a row; ``starts`` int64[fields + 1] are first rows, and the number of rows."""
+    low, high = np.int64(0), np.int64(len(starts) - 2)
+    while low < high:
+        middle = (low + high + 1) >> 1
+        if starts[middle] <= row:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@kernel
+def take(
+    values: F32, words: U64, ranks: U32, dims: U16, starts: I64, firsts: I64, offsets: I64, rows: I64, out: F32
+) -> None:
+    """Write ``rows`` int64[n] into ``out`` float32[n, dim]; what is not stored is 0.
+
+    Parameters
+    ----------
+    values : float32[stored]
+        Kept rows one after another, each with as many columns as its field has.
+    words, ranks : uint64[], uint32[]
+        Bitmap with rank of the kept rows.
+    dims : uint16[fields]
+        Stored columns of each field.
+    starts, firsts, offsets : int64[fields + 1]
+        Rows, kept rows and stored values before each field.
+    """
+    for place in range(len(rows)):
+        row = rows[place]
+        stored = np.int64(0)
+        if is_set(words, row):
+            field = field_of(starts, row)
+            stored = np.int64(dims[field])
+            begin = offsets[field] + (rank(words, ranks, row) - firsts[field]) * stored
+            for column in range(stored):
+                out[place, column] = values[begin + column]
+        for column in range(stored, out.shape[1]):
+            out[place, column] = 0

@@ -1,0 +1,208 @@
+"""``mde``: rows of fewer dimensions for less popular fields, and a matrix that projects them to all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.errors import InvalidArgumentError
+from vecstore.kernels.compiling import frozen
+from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.checks import allowed_bytes, check_budget, check_floor, table_matrix
+from vecstore.schemes.full import Full
+from vecstore.schemes.projected import ProjectedTable, check_width, open_projected, products, width_bytes
+from vecstore.types import F32
+
+__all__ = ["Mde", "popularity_widths"]
+
+#: Halvings of the rule's parameter; widths change at a few dozen places of it.
+_STEPS = 60
+
+
+class Mde(Scheme, frozen=True, kw_only=True, tag="mde"):
+    """Row ``id`` is ``rows[id] @ projection``, with ``width`` of dim dimensions; whole rows where width = dim.
+
+    Fields of an embedding get their widths together, by popularity: ``base (p / largest p) ** alpha``, where the
+    popularity p of a field is how often its ids occur on average, or 1 / ids where that is not known. ``alpha`` rises
+    from 0 to 1 with ``base = dim`` until the fields fit the budget; if they do not at 1, ``base`` falls.
+
+    Attributes
+    ----------
+    width : int
+        Dimensions of the stored rows.
+    rounding : {"integer", "power-of-two"}
+        What the planner rounds widths to; the paper's authors use powers of two.
+    version : int
+        Version of this config.
+
+    References
+    ----------
+    Ginart et al., "Mixed Dimension Embeddings with Application to Memory-Efficient Recommendation Systems", ISIT 2021,
+    section 3 and algorithm 1. Fitted to a matrix, the projection holds its first principal directions without centring,
+    weighted by frequency where that is given (Eckart and Young, 1936: no other gives a smaller squared error).
+    """
+
+    name: ClassVar[str] = "mde"
+    family: ClassVar[Family] = Family.DIMENSION
+    paper: ClassVar[str] = "Ginart et al., Mixed Dimension Embeddings, ISIT 2021"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        posthoc=True, appendable=False, exact=False, graph=True, trained=True
+    )
+    row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
+
+    width: int
+    rounding: Literal["integer", "power-of-two"] = "integer"
+    version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        """Check the width."""
+        super().__post_init__()
+        if self.width < 1:
+            raise InvalidArgumentError(f"mde.width: expected at least 1, got {self.width}", field="width")
+
+    @classmethod
+    def plan(
+        cls,
+        shape: TableShape,
+        budget: float | int,
+        frequency: NDArray[np.int64] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Give the largest width that fits the budget; see :meth:`Scheme.plan`."""
+        given = dict(parameters or {})
+        if "width" in given:
+            planned = cls.from_dict({**given, "scheme": cls.name})
+            check_budget(cls.name, shape, planned.nbytes(shape), budget)
+            return planned
+        (width,) = cls._widths([shape], allowed_bytes(shape, budget), [frequency], given)
+        return cls.from_dict({**given, "width": width, "scheme": cls.name})
+
+    @classmethod
+    def plan_fields(
+        cls,
+        shapes: Sequence[TableShape],
+        allowed: int,
+        frequency: Sequence[NDArray[np.int64] | None],
+        parameters: Mapping[str, Any],
+    ) -> list[Scheme] | None:
+        """Give the widths of all fields by the rule of popularity; see :meth:`Scheme.plan_fields`."""
+        if "width" in parameters:
+            return None
+        widths = cls._widths(shapes, allowed, frequency, parameters)
+        return [
+            Full() if width == shape.dim else cls.from_dict({**parameters, "width": width, "scheme": cls.name})
+            for width, shape in zip(widths, shapes, strict=True)
+        ]
+
+    @classmethod
+    def _widths(
+        cls,
+        shapes: Sequence[TableShape],
+        allowed: int,
+        frequency: Sequence[NDArray[np.int64] | None],
+        parameters: Mapping[str, Any],
+    ) -> list[int]:
+        """Give the widths at the smallest parameter of the rule whose bytes are allowed."""
+        rounding = cls.from_dict({**parameters, "width": 1, "scheme": cls.name}).rounding
+        popularity = [_popularity(shape, counts) for shape, counts in zip(shapes, frequency, strict=True)]
+
+        def widths_at(parameter: float) -> list[int]:
+            wanted = popularity_widths(popularity, shapes[0].dim, parameter, rounding)
+            return [_worthwhile(width, shape) for width, shape in zip(wanted, shapes, strict=True)]
+
+        def nbytes(widths: list[int]) -> int:
+            return sum(width_bytes(shape, width, biased=False) for width, shape in zip(widths, shapes, strict=True))
+
+        largest, best = widths_at(0.0), widths_at(2.0)
+        check_floor(cls.name, allowed, nbytes(best))
+        if nbytes(largest) <= allowed:
+            return largest
+        low, high = 0.0, 2.0
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            widths = widths_at(middle)
+            if nbytes(widths) <= allowed:
+                best, high = widths, middle
+            else:
+                low = middle
+        return best
+
+    def nbytes(self, shape: TableShape) -> int:
+        """Bytes of ``rows`` and ``projection``."""
+        check_width(self, self.width, shape)
+        return width_bytes(shape, self.width, biased=False)
+
+    def fit(
+        self,
+        vectors: F32,
+        *,
+        frequency: NDArray[np.int64] | None = None,
+        seed: int = 0,  # noqa: ARG002
+        on_progress: Progress | None = None,
+    ) -> ProjectedTable:
+        """Project ``vectors`` float32[n, dim] to their first principal directions; nothing is drawn."""
+        matrix = table_matrix(vectors)
+        shape = TableShape(*matrix.shape)
+        check_width(self, self.width, shape)
+        if self.width == shape.dim:
+            table = ProjectedTable(self, shape, frozen(matrix))
+        else:
+            projection = frozen(_principal_directions(matrix, self.width, frequency))
+            table = ProjectedTable(self, shape, frozen(products(projection, frozen(matrix))), projection)
+        if on_progress is not None:
+            on_progress(len(matrix), len(matrix))
+        return table
+
+    def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> ProjectedTable:
+        """Make a table of the stored ``rows`` float32[n, width] and ``projection`` float32[width, dim]."""
+        return open_projected(self, shape, self.width, arrays, biased=False)
+
+
+def popularity_widths(popularity: Sequence[float], dim: int, parameter: float, rounding: str) -> list[int]:
+    """Give the widths of fields by the rule of :class:`Mde`.
+
+    Parameters
+    ----------
+    popularity : sequence of float
+        One a field.
+    dim : int
+    parameter : float
+        From 0 to 1 it is alpha, with base dim; from 1 to 2 alpha is 1 and base ``dim ** (2 - parameter)``.
+    rounding : {"integer", "power-of-two"}
+
+    Returns
+    -------
+    list of int
+        From 1 to dim; none grows with the parameter.
+    """
+    alpha, base = min(parameter, 1.0), dim ** min(1.0, 2 - parameter)
+    highest = max(popularity)
+    wanted = [base * (own / highest) ** alpha if highest > 0 else base for own in popularity]
+    if rounding == "integer":
+        rounded = [math.floor(width + 0.5) for width in wanted]
+    else:
+        rounded = [2 ** math.floor(math.log2(max(width, 1)) + 0.5) for width in wanted]
+    return [min(max(width, 1), dim) for width in rounded]
+
+
+def _popularity(shape: TableShape, counts: NDArray[np.int64] | None) -> float:
+    """Give how often an id of a field occurs on average; as if every field occurred once where that is not known."""
+    return (1.0 if counts is None else float(counts.sum())) / max(shape.rows, 1)
+
+
+def _worthwhile(width: int, shape: TableShape) -> int:
+    """Give the whole dimensions where a smaller width with its projection would take no fewer bytes."""
+    return width if width_bytes(shape, width, biased=False) < shape.float32_bytes else shape.dim
+
+
+def _principal_directions(matrix: F32, width: int, frequency: NDArray[np.int64] | None) -> F32:
+    """Give the first ``width`` right singular vectors, float32[width, dim], each with its largest entry positive."""
+    rows = matrix.astype(np.float64)
+    weighted = rows if frequency is None else rows * np.maximum(frequency, 1e-9)[:, None]
+    directions = np.linalg.eigh(weighted.T @ rows)[1][:, ::-1][:, :width].T
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, None], axis=1)
+    return (directions * np.where(largest < 0, -1, 1)).astype(np.float32)

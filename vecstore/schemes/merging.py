@@ -1,0 +1,81 @@
+"""Merging of blocks that are nearly equal until a wanted number is left."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vecstore.kernels import dedup as kernels
+from vecstore.kernels.compiling import frozen
+from vecstore.types import F32, F64, I64
+
+__all__ = ["merged_blocks"]
+
+#: The smallest tolerance tried, as a share of the largest weight: rows that differ by rounding only.
+_SMALLEST = 2.0**-20
+#: Halvings of the interval that the tolerance is known to lie in (a factor of 4 wide at first).
+_STEPS = 8
+#: Width of a hash group, in distances of two blocks whose elements all differ by the tolerance.
+_WIDTH = 4.0
+
+
+def merged_blocks(blocks: F32, wanted: int, seed: int) -> I64:
+    """Give the kept block int64[n] that each block is mapped onto, itself where it is kept; ``wanted`` are kept.
+
+    The tolerance within which elements are called close follows from the weights: it is the smallest found, by
+    bisection, that merges enough. A block is only ever compared with kept blocks, so what was compared is what is read.
+
+    Parameters
+    ----------
+    blocks : float32[n, b]
+    wanted : int
+        Blocks to keep, at least 1; all are kept where there are no more.
+    seed : int
+        Of the hash functions.
+    """
+    everything = np.arange(len(blocks))
+    if wanted >= len(blocks):
+        return everything
+    walk = _Walk(blocks, len(blocks) - wanted, seed)
+    low, high = 0.0, _SMALLEST * (float(np.abs(blocks).max()) or 1.0)
+    # Ends: all elements are close and all blocks are in one group once the tolerance is large enough.
+    while (target := walk.merged(high)) is None:
+        low, high = high, 4 * high
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        found = walk.merged(middle)
+        if found is None:
+            low = middle
+        else:
+            target, high = found, middle
+    return target
+
+
+class _Walk:
+    """All that does not depend on the tolerance, computed once.
+
+    Blocks are walked by the 75th percentile of their values, as the paper does: those whose weights stayed small come
+    first and are merged first.
+    """
+
+    def __init__(self, blocks: F32, needed: int, seed: int) -> None:
+        self._blocks = frozen(blocks)
+        self._needed = needed
+        generator = np.random.default_rng(seed)
+        directions = generator.standard_normal((blocks.shape[1], kernels.BANDS))
+        self._offsets: F64 = generator.random(kernels.BANDS)
+        self._projections = np.empty((len(blocks), kernels.BANDS))
+        kernels.project(self._blocks, frozen(directions), self._projections)
+        self._order = frozen(np.argsort(np.percentile(blocks, 75, axis=1), kind="stable"))
+
+    def merged(self, tolerance: float) -> I64 | None:
+        """Give the map int64[n] of the blocks onto kept ones, None where the tolerance merges too few."""
+        width = _WIDTH * tolerance * np.sqrt(self._blocks.shape[1])
+        signatures = np.floor(self._projections / width + self._offsets)
+        shape = (kernels.BANDS, len(self._blocks))
+        groups = np.empty(shape, np.int32)
+        for band in range(kernels.BANDS):
+            groups[band] = np.unique(signatures[:, band], return_inverse=True)[1]
+        heads, nexts = np.full(shape, -1, np.int32), np.empty(shape, np.int32)
+        target = np.empty(len(self._blocks), np.int64)
+        merges = kernels.merge(self._blocks, frozen(groups), self._order, tolerance, self._needed, heads, nexts, target)
+        return target if merges == self._needed else None

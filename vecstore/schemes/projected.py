@@ -1,0 +1,192 @@
+"""Tables of rows with few dimensions, which a matrix projects to all dimensions: ``mde`` and ``autodim``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.errors import CorruptionError, InvalidArgumentError
+from vecstore.kernels import lookup
+from vecstore.kernels import projection as kernels
+from vecstore.kernels.compiling import frozen
+from vecstore.kernels.distance import OffsetDot, OffsetL2, Operands
+from vecstore.schemes.base import Scheme, TableShape
+from vecstore.schemes.checks import output_buffer, queries_matrix, stored_array
+from vecstore.schemes.full import plain_scorer
+from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.types import F32, I64, Metric
+
+__all__ = [
+    "ProjectedTable",
+    "check_width",
+    "open_projected",
+    "orthonormal",
+    "products",
+    "width_bytes",
+]
+
+#: How far the products of rows of a projection may be from 0 and 1; float32 leaves about 1e-7.
+_TOLERANCE = 1e-4
+
+
+def width_bytes(shape: TableShape, width: int, *, biased: bool) -> int:
+    """Give the bytes at a width: rows, projection and bias; the plain rows at full width."""
+    if width == shape.dim:
+        return shape.float32_bytes
+    return ((shape.rows + shape.dim) * width + (shape.dim if biased else 0)) * 4
+
+
+def check_width(scheme: Scheme, width: int, shape: TableShape) -> None:
+    """Check that a table has at least as many dimensions as its rows are wide.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It has not.
+    """
+    if width > shape.dim:
+        raise InvalidArgumentError(f"{scheme.name}.width: {width} is more than {shape.dim} dimensions", field="width")
+
+
+def orthonormal(rows: NDArray[Any], projection: NDArray[Any]) -> tuple[F32, F32]:
+    """Give the same products with orthonormal rows of the projection, frozen.
+
+    ``projection^T = Q R`` gives ``rows @ projection = (rows @ R^T) @ Q^T``. Then distances in few dimensions are those
+    in all: nothing is lost to cancellation.
+
+    Parameters
+    ----------
+    rows : float32[n, c]
+    projection : float32[c, d]
+        At most as many rows as columns.
+    """
+    q, r = np.linalg.qr(projection.T.astype(np.float64))
+    return frozen((rows.astype(np.float64) @ r.T).astype(np.float32)), frozen(q.T.astype(np.float32))
+
+
+class ProjectedTable:
+    """Rows ``rows[row] @ projection + bias``.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    shape : TableShape
+    rows : float32[n, c]
+        Frozen, as all arrays.
+    projection : float32[c, dim] or None
+        With orthonormal rows; None where c = dim and the rows are whole.
+    bias : float32[dim] or None
+        None for zeros.
+    """
+
+    def __init__(
+        self, scheme: Scheme, shape: TableShape, rows: F32, projection: F32 | None = None, bias: F32 | None = None
+    ) -> None:
+        self.scheme = scheme
+        self.shape = shape
+        self.rows = rows
+        self.projection = projection
+        self.bias = bias
+        self._constant = frozen(np.zeros(shape.dim, np.float32)) if bias is None else bias
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
+        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
+
+        Raises
+        ------
+        NotFoundError
+            A row outside the table.
+        InvalidArgumentError
+            ``rows`` are not integers, or ``out`` cannot hold the result.
+        """
+        checked = check_rows(rows, self.shape.rows)
+        out = output_buffer(out, len(checked), self.shape.dim)
+        if self.projection is None:
+            lookup.take(self.rows, checked, out)
+        else:
+            kernels.take_projected(self.rows, self.projection, self._constant, checked, out)
+        return out
+
+    def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
+        """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows: they are projected too.
+
+        With orthonormal rows P of the projection, <q, e P + b> = <q P^T, e> + <q, b>, and |q - e P - b|^2 is
+        |z - e|^2 + |(q - b) - z P|^2 with z = (q - b) P^T, whose last term is of the query alone.
+        """
+        given = frozen(queries_matrix(queries, self.shape.dim))
+        if self.projection is None:
+            return plain_scorer(self.rows, given, metric)
+        operands: Operands
+        if metric is Metric.L2:
+            operands = self._squared(given, self.projection)
+        else:
+            offsets = frozen(bias_of(metric) - products(frozen(self._constant[None, :]), given)[:, 0])
+            operands = OffsetDot(self.rows, np.float32(1), frozen(products(self.projection, given)), offsets)
+        return KernelScorer(self.shape.rows, len(given), operands, operands)
+
+    def _squared(self, queries: F32, projection: F32) -> OffsetL2:
+        centred = frozen(queries - self._constant)
+        inside = frozen(products(projection, centred))
+        nearest = np.empty_like(queries)
+        zeros = frozen(np.zeros(self.shape.dim, np.float32))
+        kernels.take_projected(inside, projection, zeros, frozen(np.arange(len(queries))), nearest)
+        residuals = np.empty(len(queries), np.float32)
+        kernels.paired_squared_distances(centred, frozen(nearest), residuals)
+        return OffsetL2(self.rows, np.float32(1), inside, frozen(residuals))
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Give ``rows``, and ``projection`` and ``bias`` where there are."""
+        named = {"rows": self.rows, "projection": self.projection, "bias": self.bias}
+        return {name: array for name, array in named.items() if array is not None}
+
+    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
+        """Refuse: the projection was made for the rows there are.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Always.
+        """
+        raise InvalidArgumentError(
+            f"scheme {self.scheme.name!r} cannot take {len(vectors)} more rows: its projection suits those it has; "
+            "train or fit a new table",
+            field="scheme",
+        )
+
+
+def open_projected(
+    scheme: Scheme, shape: TableShape, width: int, arrays: Mapping[str, NDArray[Any]], *, biased: bool
+) -> ProjectedTable:
+    """Make a table of stored arrays.
+
+    Raises
+    ------
+    CorruptionError
+        An array is missing, has another shape or dtype, or the projection's rows are not orthonormal.
+    InvalidArgumentError
+        The width is larger than the table's dimensions.
+    """
+    check_width(scheme, width, shape)
+    rows = frozen(stored_array(arrays, "rows", np.float32, (shape.rows, width)))
+    if width == shape.dim:
+        return ProjectedTable(scheme, shape, rows)
+    projection = frozen(stored_array(arrays, "projection", np.float32, (width, shape.dim)))
+    if not np.allclose(products(projection, projection), np.eye(width), atol=_TOLERANCE):
+        raise CorruptionError("array 'projection': its rows are not orthonormal", field="projection")
+    bias = frozen(stored_array(arrays, "bias", np.float32, (shape.dim,))) if biased else None
+    return ProjectedTable(scheme, shape, rows, projection, bias)
+
+
+def products(rows: F32, queries: F32) -> F32:
+    """Give <query, row>, float32[q, n]; both frozen."""
+    out = np.empty((len(queries), len(rows)), np.float32)
+    kernels.inner_products(rows, queries, out)
+    return out

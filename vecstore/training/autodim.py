@@ -1,0 +1,245 @@
+"""The layer that searches the width of each field (AutoDim, Zhao et al., WWW 2021)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vecstore.kernels.compiling import frozen
+from vecstore.kernels.hashing import derived_salts
+from vecstore.schemes.autodim import Autodim, candidates
+from vecstore.schemes.base import TableShape
+from vecstore.schemes.projected import ProjectedTable, check_width, width_bytes
+from vecstore.training.base import Stage, TrainablePart, Update, generator
+from vecstore.training.full import to_numpy
+from vecstore.training.projected import ProjectedRows
+
+__all__ = ["AutodimPart", "Supernet", "choose_widths"]
+
+_LOG = logging.getLogger(__name__)
+#: Temperature at the end of the search; it falls from 1 in equal steps.
+_COLDEST = 0.01
+#: Learning rate of the architecture weights.
+_RATE = 1e-3
+#: Doublings, and then halvings, of the price of a byte.
+_PRICES = 200
+
+
+class AutodimPart(TrainablePart):
+    """Rows of a width that a search chooses.
+
+    Before the search the part has the width of its plan. The search trains all candidates at once (:class:`Supernet`),
+    with architecture weights learned on the validation split. Then all fields choose together, within the bytes of all
+    their plans (:func:`choose_widths`), and train anew from fresh weights: rows, projection and bias.
+
+    Frozen before its end, a search gives whole rows of the mixture that its eval forward computes. Otherwise the frozen
+    table's projection is orthonormal, and look-ups differ from :meth:`forward` by rounding: about 1e-6 of a row's
+    length.
+
+    Parameters
+    ----------
+    scheme : Autodim
+        As planned.
+    shape : TableShape
+    seed : int
+    scale : float
+        Bound of the initial weights.
+    """
+
+    def __init__(self, scheme: Autodim, shape: TableShape, *, seed: int, scale: float) -> None:
+        super().__init__(shape)
+        check_width(scheme, scheme.width, shape)
+        self.scheme = scheme
+        self.reserved = scheme.nbytes(shape)
+        self._bound = scale
+        self._final_seed, self._search_seed = (int(own) for own in derived_salts(seed, 2) >> np.uint64(1))
+        self.weights: ProjectedRows | Supernet
+        self._settle(scheme.width)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Give float32[..., dim] of ``rows`` int64[...]."""
+        vectors: Tensor = self.weights(rows)
+        return vectors
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Give the search, whose tables cannot be selected, and the training of the chosen widths."""
+        updates = (Update("weights"), Update("search", split="valid", optimiser="sgd", rate=_RATE))
+        return (
+            Stage("search", share=0.5, updates=updates, selects=False),
+            Stage("retrain", share=0.5, restarts_host=True),
+        )
+
+    @classmethod
+    def begin_all(cls, parts: Sequence[Self], stage: str) -> None:
+        """Start the search, or choose the widths of all fields from what it found."""
+        super().begin_all(parts, stage)
+        if stage != "retrain":
+            return
+        found = {part: part.weights.preferences() for part in parts if isinstance(part.weights, Supernet)}
+        sizes = [{width: width_bytes(part.shape, width, biased=True) for width in found[part]} for part in found]
+        allowed = sum(part.reserved for part in found)
+        chosen = choose_widths(list(found.values()), sizes, allowed)
+        for part, width in zip(found, chosen, strict=True):
+            part._settle(width)
+        reached = sum(own[width] for own, width in zip(sizes, chosen, strict=True))
+        _LOG.info("autodim: widths %s, %d of %d bytes", chosen, reached, allowed)
+
+    def begin(self, stage: str) -> None:
+        """Get ready for a stage; what follows the search is decided for all fields together."""
+        if stage == "search":
+            self.weights = Supernet(self.shape, seed=self._search_seed, bound=self._bound)
+
+    def after_step(self, step: int, steps: int) -> None:
+        """Cool the search down."""
+        if isinstance(self.weights, Supernet):
+            self.weights.temperature = max(_COLDEST, 1 - (1 - _COLDEST) * step / steps)
+
+    def search_parameters(self) -> list[nn.Parameter]:
+        """Give the architecture weights, while there is a search."""
+        return [self.weights.logits] if isinstance(self.weights, Supernet) else []
+
+    def freeze(self) -> ProjectedTable:
+        """Give the table of the current weights."""
+        if isinstance(self.weights, ProjectedRows):
+            return self.weights.table(self.scheme, self.shape)
+        rows = frozen(to_numpy(self.weights(torch.arange(self.shape.rows, device=self.weights.logits.device))))
+        return ProjectedTable(Autodim(width=self.shape.dim), self.shape, rows)
+
+    def _settle(self, width: int) -> None:
+        """Begin with fresh rows of a width."""
+        self.scheme = Autodim(width=width)
+        self.weights = ProjectedRows(self.shape, width, seed=self._final_seed, bound=self._bound, biased=True)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        """Take the form of the state first: a search, or rows of the width that one found."""
+        if f"{prefix}weights.logits" in state_dict and not isinstance(self.weights, Supernet):
+            self.begin("search")
+        rows = state_dict.get(f"{prefix}weights.rows")
+        if rows is not None and (isinstance(self.weights, Supernet) or self.weights.width != rows.shape[1]):
+            self._settle(rows.shape[1])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class Supernet(nn.Module):
+    """A table of every candidate width, projected to all dimensions, normalised and mixed.
+
+    A projection has no bias here, which the normalisation would take off again. Mixing weights are, in training,
+    ``softmax((log softmax(logits) + g) / temperature)`` with Gumbel noise g drawn for each batch, else
+    ``softmax(logits)``.
+
+    Parameters
+    ----------
+    shape : TableShape
+    seed : int
+    bound : float
+        Bound of the initial rows.
+    """
+
+    def __init__(self, shape: TableShape, *, seed: int, bound: float) -> None:
+        super().__init__()
+        self.widths = candidates(shape.dim)
+        draws_seed, *seeds = (int(own) for own in derived_salts(seed, 1 + len(self.widths)) >> np.uint64(1))
+        self._draws = generator(draws_seed)
+        self.temperature = 1.0
+        self.tables = nn.ModuleList(
+            ProjectedRows(shape, width, seed=own, bound=bound) for width, own in zip(self.widths, seeds, strict=True)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(shape.dim, affine=False) for _ in self.widths)
+        self.logits = nn.Parameter(torch.zeros(len(self.widths)))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Give float32[..., dim] of ``rows`` int64[...]."""
+        shares = self._shares()
+        flat = rows.reshape(-1)
+        mixed = torch.stack(
+            [
+                share * self._normalised(norm, table(flat))
+                for share, norm, table in zip(shares, self.norms, self.tables, strict=True)
+            ]
+        ).sum(0)
+        return mixed.reshape(*rows.shape, -1)
+
+    def preferences(self) -> dict[int, float]:
+        """Give the log probability of each candidate width."""
+        found = self.logits.detach().double().log_softmax(0).tolist()
+        return dict(zip(self.widths, found, strict=True))
+
+    def _shares(self) -> Tensor:
+        if not self.training:
+            return self.logits.softmax(0)
+        # Draws are kept from 0, whose logarithm is infinite.
+        uniform = torch.rand(len(self.widths), generator=self._draws).clamp_min(1e-20).to(self.logits.device)
+        noise = -(-uniform.log()).log()
+        return ((self.logits.log_softmax(0) + noise) / self.temperature).softmax(0)
+
+    @staticmethod
+    def _normalised(norm: nn.Module, vectors: Tensor) -> Tensor:
+        """Normalise; a batch of one vector has no variance and is left to the running figures."""
+        if len(vectors) == 1 and isinstance(norm, nn.BatchNorm1d):
+            return nn.functional.batch_norm(vectors, norm.running_mean, norm.running_var, eps=norm.eps)
+        normal: Tensor = norm(vectors)
+        return normal
+
+
+def choose_widths(
+    preferences: Sequence[Mapping[int, float]], sizes: Sequence[Mapping[int, int]], allowed: int
+) -> list[int]:
+    """Choose a width for every field so that all together fit.
+
+    Every field takes the width of the largest ``preference - price * bytes``, with the lowest price at which all fit:
+    at a price of 0, its most preferred one. What is left over goes to the widths that gain most.
+
+    Parameters
+    ----------
+    preferences : sequence of (width -> log probability)
+        One a field.
+    sizes : sequence of (width -> bytes)
+        Likewise.
+    allowed : int
+        Bytes; the smallest widths must fit.
+    """
+
+    def at(price: float) -> list[int]:
+        return [
+            max(own, key=lambda width: (own[width] - price * size[width], -size[width]))
+            for own, size in zip(preferences, sizes, strict=True)
+        ]
+
+    def nbytes(widths: list[int]) -> int:
+        return sum(size[width] for size, width in zip(sizes, widths, strict=True))
+
+    if nbytes(at(0.0)) <= allowed:
+        return at(0.0)
+    low, high = 0.0, 1e-12
+    for _ in range(_PRICES):
+        if nbytes(at(high)) <= allowed:
+            break
+        low, high = high, high * 2
+    for _ in range(_PRICES):
+        middle = (low + high) / 2
+        low, high = (low, middle) if nbytes(at(middle)) <= allowed else (middle, high)
+    return _widened(at(high), preferences, sizes, allowed - nbytes(at(high)))
+
+
+def _widened(
+    widths: list[int], preferences: Sequence[Mapping[int, float]], sizes: Sequence[Mapping[int, int]], left: int
+) -> list[int]:
+    """Spend bytes that are left over on the changes of one field's width that gain most."""
+    widths = list(widths)
+    while True:
+        gains = [
+            (own[width] - own[now], -field, width)
+            for field, (own, size, now) in enumerate(zip(preferences, sizes, widths, strict=True))
+            for width in own
+            if own[width] > own[now] and size[width] - size[now] <= left
+        ]
+        if not gains:
+            return widths
+        _, field, width = max(gains)
+        left -= sizes[-field][width] - sizes[-field][widths[-field]]
+        widths[-field] = width

@@ -1,0 +1,71 @@
+"""The layer that is trained dense, deduplicated, and trained on (Zhou et al., VLDB 2022)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vecstore.schemes.base import TableShape
+from vecstore.schemes.dedup import Dedup, DedupTable, blocks_of, deduplicated
+from vecstore.schemes.merging import merged_blocks
+from vecstore.training.base import Stage, TrainablePart
+from vecstore.training.full import to_numpy, uniform_rows
+
+__all__ = ["DedupPart"]
+
+
+class DedupPart(TrainablePart):
+    """A dense table, whose blocks are mapped onto kept ones when the stage ``retrain`` begins.
+
+    Parameters
+    ----------
+    scheme : Dedup
+    shape : TableShape
+    seed : int
+        Also of the hash functions that find blocks alike.
+    scale : float
+        Bound of the initial weights. Rare ids stay near them, so a small one leaves more blocks alike.
+
+    Notes
+    -----
+    Memory while training is that of the dense table throughout. :meth:`freeze` merges if no stage has.
+    """
+
+    target: Tensor
+
+    def __init__(self, scheme: Dedup, shape: TableShape, *, seed: int, scale: float) -> None:
+        super().__init__(shape)
+        self.scheme = scheme
+        self._seed = seed
+        n_blocks = blocks_of(shape.rows, scheme.block_rows)
+        rows = torch.zeros(n_blocks * scheme.block_rows, shape.dim)
+        rows[: shape.rows] = uniform_rows(shape.rows, shape.dim, scale, seed)
+        self.rows = nn.Parameter(rows)
+        # The block that each block reads, int64[blocks]; merged ones get no more gradient.
+        self.register_buffer("target", torch.arange(n_blocks))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Give float32[..., dim] of ``rows`` int64[...]."""
+        size = self.scheme.block_rows
+        return nn.functional.embedding(self.target[rows // size] * size + rows % size, self.rows)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Give dense training, then training of the blocks that were kept."""
+        return (Stage("train", share=0.5, selects=False), Stage("retrain", share=0.5))
+
+    def begin(self, stage: str) -> None:
+        """Merge blocks when ``retrain`` begins."""
+        if stage == "retrain":
+            self._merge()
+
+    def freeze(self) -> DedupTable:
+        """Give the table of the current weights."""
+        self._merge()
+        return deduplicated(self.scheme, self.shape, to_numpy(self.rows), self.target.cpu().numpy())
+
+    def _merge(self) -> None:
+        """Map blocks onto kept ones, unless no more are left than may be stored."""
+        if len(torch.unique(self.target)) <= self.scheme.blocks:
+            return
+        flat = to_numpy(self.rows).reshape(len(self.target), -1)
+        self.target.copy_(torch.from_numpy(merged_blocks(flat, self.scheme.blocks, self._seed)))
