@@ -10,6 +10,7 @@ from vecstore.filters import Filter
 from vecstore.index.exact import exact_search
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
+from vecstore.schemes.scorer import coarse
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import RowSet, SourceView, View
@@ -19,7 +20,7 @@ RERANK_FACTOR = 2
 RERANK_MIN = 24
 #: Distance evaluations of a graph search, as a multiple of ef, that make an exact scan of equal cost: a hop
 #: evaluates about 2 M neighbours and reads memory at random, where a scan streams.
-SCAN_PER_EF = 40
+SCAN_PER_EF = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,9 @@ def _search_source(
         is_coarse = finer is not scorer or scorer.traversal is not scorer.operands
     else:
         is_coarse = finer is not scorer
-        rows, distances = _scan(scorer, len(queries), allowed, depth if is_coarse else k)
+        rows, distances = _scan(
+            coarse(scorer) if is_coarse else scorer, len(queries), allowed, depth if is_coarse else k
+        )
     if is_coarse:
         distances = np.empty(rows.shape, np.float32)
         finer.rerank(rows, distances)
@@ -125,7 +128,7 @@ def _walk(
     rows, distances, complete = graph.search(scorer, len(queries), depth, ef, mask=mask, max_evals=allowed.count)
     again = np.flatnonzero(~complete | (rows[:, -1] < 0))
     if len(again):
-        rest = source.codes.scorer(queries[again], metric)
+        rest = coarse(source.codes.scorer(queries[again], metric))
         rows[again], distances[again] = _scan(rest, len(again), allowed, depth)
     return rows, distances
 

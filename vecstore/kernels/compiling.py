@@ -31,6 +31,15 @@ def kernel(function: _Function) -> _Function:
     return compiled
 
 
+def inlined(function: _Function) -> _Function:
+    """Compile ``function`` as a part of every kernel that calls it.
+
+    For small functions that take operands: a call would pass a dozen array fields on the stack.
+    """
+    compiled: _Function = njit(nogil=True, error_model="numpy", inline="always")(function)
+    return compiled
+
+
 def frozen(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
     """Give a read-only plain C-contiguous view of ``array``, copied only where it is not contiguous.
 

@@ -14,12 +14,21 @@ from vecstore.kernels import quantise as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import CodesDot, CodesL2, Operands, ScaledDot, ScaledL2
 from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
-from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
+from vecstore.schemes.checks import (
+    check_budget,
+    check_magnitude,
+    output_buffer,
+    queries_matrix,
+    stored_array,
+    table_matrix,
+)
 from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
 from vecstore.types import F32, I8, I64, Metric
 
 __all__ = ["Int8", "Int8Table"]
 
+#: Largest value: its scale may be rounded up, and 127 times that must still be finite.
+LARGEST = 3.4e38
 #: Rows encoded between two reports of progress.
 _BLOCK_ROWS = 4096
 
@@ -60,6 +69,16 @@ class Int8(Scheme, frozen=True, kw_only=True, tag="int8"):
         """Bytes of ``codes`` and ``scales``."""
         return shape.rows * (shape.dim + 4)
 
+    def check(self, vectors: F32) -> None:
+        """Refuse values so near the end of float32 that 127 rounded steps would pass it.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Names the first row that has one.
+        """
+        check_magnitude(self.name, vectors, LARGEST)
+
     def fit(
         self,
         vectors: F32,
@@ -68,8 +87,15 @@ class Int8(Scheme, frozen=True, kw_only=True, tag="int8"):
         seed: int = 0,  # noqa: ARG002
         on_progress: Progress | None = None,
     ) -> Int8Table:
-        """Round ``vectors`` float32[n, dim]; nothing is learned, so the seed does not matter."""
+        """Round ``vectors`` float32[n, dim]; nothing is learned, so the seed does not matter.
+
+        Raises
+        ------
+        InvalidArgumentError
+            See :meth:`check`.
+        """
         matrix = table_matrix(vectors)
+        self.check(matrix)
         codes, scales = _room_for(matrix)
         for start in range(0, len(matrix), _BLOCK_ROWS):
             stop = min(start + _BLOCK_ROWS, len(matrix))
