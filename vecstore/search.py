@@ -10,6 +10,7 @@ from vecstore.filters import Filter
 from vecstore.index.exact import exact_search
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
+from vecstore.kernels.topk import nearest_rows
 from vecstore.schemes.scorer import coarse
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
@@ -108,7 +109,7 @@ def _search_source(
     if is_coarse:
         distances = np.empty(rows.shape, np.float32)
         finer.rerank(rows, distances)
-    return _nearest(rows, distances, k)
+    return nearest_rows(rows, distances, k)
 
 
 def _scan_is_cheaper(allowed: RowSet, ef: int) -> bool:
@@ -133,33 +134,21 @@ def _walk(
     return rows, distances
 
 
-def _nearest(rows: I64, distances: F32, k: int) -> tuple[I64, F32]:
-    """Sort each query's rows by distance, ties by row, and keep k."""
-    order = np.lexsort((rows, distances), axis=-1)[:, :k]
-    return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
-
-
 def _merged(parts: list[tuple[I64, F32]], queries: int, k: int) -> Found:
     """Merge the sorted results of all sources; ties go to the row written first."""
-    found = Found(
-        np.full((queries, k), -1, np.int64),
-        np.full((queries, k), -1, np.int64),
-        np.full((queries, k), np.inf, np.float32),
-        np.zeros(queries, np.int64),
-    )
-    if not parts:
-        return found
     if len(parts) == 1:
         rows, distances = parts[0]
-        sources = np.zeros(rows.shape, np.int64)
-    else:
+        sources = np.minimum(rows, 0)
+    elif parts:
         rows, distances, sources = _nearest_of_all(parts, k)
-    width = rows.shape[1]
-    found.rows[:, :width] = rows
-    found.distances[:, :width] = distances
-    found.sources[:, :width] = np.where(rows < 0, -1, sources)
-    found.counts[:] = np.count_nonzero(rows >= 0, axis=1)
-    return found
+    else:
+        rows, sources = np.empty((2, queries, 0), np.int64)
+        distances = np.empty((queries, 0), np.float32)
+    if (missing := k - rows.shape[1]) > 0:
+        none = np.full((queries, missing), -1, np.int64)
+        rows, sources = np.hstack([rows, none]), np.hstack([sources, none])
+        distances = np.hstack([distances, np.full((queries, missing), np.inf, np.float32)])
+    return Found(sources, rows, distances, np.count_nonzero(rows >= 0, axis=1).astype(np.int64))
 
 
 def _nearest_of_all(parts: list[tuple[I64, F32]], k: int) -> tuple[I64, F32, I64]:
@@ -169,4 +158,5 @@ def _nearest_of_all(parts: list[tuple[I64, F32]], k: int) -> tuple[I64, F32, I64
     sources = np.repeat(np.arange(len(parts)), [rows.shape[1] for rows, _ in parts])
     # Sources ascend by sequence number and each is sorted, so a stable sort keeps the order of writing.
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1), sources[order]
+    rows = np.take_along_axis(rows, order, 1)
+    return rows, np.take_along_axis(distances, order, 1), np.where(rows < 0, -1, sources[order])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from vecstore.client.collection import RemoteCollection, as_count
+from vecstore.client.collection import RemoteCollection
 from vecstore.config import HnswConfig
 from vecstore.errors import InvalidArgumentError
-from vecstore.types import MAX_DIM, Metric
+from vecstore.types import MAX_DIM, Metric, as_count
 from vecstore.v1 import admin_pb2, collections_pb2
 from vecstore.wire.records import config_from_message, hnsw_to_message, metric_to_message, scheme_to_message
 
@@ -65,7 +65,7 @@ class RemoteDatabase:
             raise InvalidArgumentError(f"index: expected HnswConfig or None, got {type(index).__name__}", field="index")
         request = collections_pb2.CreateRequest(
             name=_as_name(name),
-            dim=as_count(dim, name="dim", most=MAX_DIM),
+            dim=as_count(dim, name="dim", limit=MAX_DIM),
             metric=metric_to_message(metric),
             scheme=scheme_to_message(scheme),
             refine=None if refine is None else scheme_to_message(refine),

@@ -22,6 +22,9 @@ def kernel(function: _Function) -> _Function:
     IEEE arithmetic is left as written (no ``fastmath``), which is what makes results the same on every
     processor, and a division by zero gives infinity. Where no directory can be written, the code is compiled
     anew in each process.
+
+    Numba notices when the file of a kernel changes, but not when a module that the kernel uses does: after editing
+    one of them, delete ``vecstore/kernels/__pycache__/*.nb?``.
     """
     try:
         compiled: _Function = njit(nogil=True, cache=True, error_model="numpy")(function)
