@@ -56,6 +56,10 @@ class Commits:
             raise ticket.result
         return ticket.result
 
+    def sync(self) -> None:
+        """Make everything committed so far survive a power loss; needed before removing what it replaced."""
+        self._environment.sync()
+
     def _commit_waiting(self) -> None:
         """Commit everything that waits; whoever holds the turn does it for all."""
         with self._queue_lock:

@@ -175,5 +175,5 @@ def decode_json(data: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidArgumentError(f"not valid JSON: {error}") from None

@@ -143,6 +143,7 @@ class EmbeddedDatabase:
             known = self._collections.pop(name, None)
         if known is not None:
             known.maintenance.stop()
+        self._commits.sync()
         for segment in dropped:
             remove_folder(self._store.segments / segment)
 

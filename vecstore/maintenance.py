@@ -138,7 +138,7 @@ class Maintenance:
         with self._merging:
             try:
                 view = self._encode_all(settings, entries)
-            except VecstoreError:
+            except (VecstoreError, OSError):
                 self._discard(entries)
                 raise
         after = self._views.current()
@@ -212,6 +212,7 @@ class Maintenance:
         if generation is None:
             self._discard(entries)
             raise InternalError(f"collection {self._store.name!r}: segments changed under a merge; nothing was lost")
+        self._commits.sync()
         for name in removed:
             remove_folder(self._folder / name)
         _log.debug("published", extra={"collection": self._store.name, "generation": generation})

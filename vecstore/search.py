@@ -10,6 +10,8 @@ from vecstore.filters import Filter
 from vecstore.index.exact import exact_search
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
+from vecstore.kernels.topk import nearest_rows
+from vecstore.schemes.scorer import coarse
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import RowSet, SourceView, View
@@ -19,7 +21,7 @@ RERANK_FACTOR = 2
 RERANK_MIN = 24
 #: Distance evaluations of a graph search, as a multiple of ef, that make an exact scan of equal cost: a hop
 #: evaluates about 2 M neighbours and reads memory at random, where a scan streams.
-SCAN_PER_EF = 40
+SCAN_PER_EF = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,13 @@ def _search_source(
         is_coarse = finer is not scorer or scorer.traversal is not scorer.operands
     else:
         is_coarse = finer is not scorer
-        rows, distances = _scan(scorer, len(queries), allowed, depth if is_coarse else k)
+        rows, distances = _scan(
+            coarse(scorer) if is_coarse else scorer, len(queries), allowed, depth if is_coarse else k
+        )
     if is_coarse:
         distances = np.empty(rows.shape, np.float32)
         finer.rerank(rows, distances)
-    return _nearest(rows, distances, k)
+    return nearest_rows(rows, distances, k)
 
 
 def _scan_is_cheaper(allowed: RowSet, ef: int) -> bool:
@@ -125,38 +129,26 @@ def _walk(
     rows, distances, complete = graph.search(scorer, len(queries), depth, ef, mask=mask, max_evals=allowed.count)
     again = np.flatnonzero(~complete | (rows[:, -1] < 0))
     if len(again):
-        rest = source.codes.scorer(queries[again], metric)
+        rest = coarse(source.codes.scorer(queries[again], metric))
         rows[again], distances[again] = _scan(rest, len(again), allowed, depth)
     return rows, distances
 
 
-def _nearest(rows: I64, distances: F32, k: int) -> tuple[I64, F32]:
-    """Sort each query's rows by distance, ties by row, and keep k."""
-    order = np.lexsort((rows, distances), axis=-1)[:, :k]
-    return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
-
-
 def _merged(parts: list[tuple[I64, F32]], queries: int, k: int) -> Found:
     """Merge the sorted results of all sources; ties go to the row written first."""
-    found = Found(
-        np.full((queries, k), -1, np.int64),
-        np.full((queries, k), -1, np.int64),
-        np.full((queries, k), np.inf, np.float32),
-        np.zeros(queries, np.int64),
-    )
-    if not parts:
-        return found
     if len(parts) == 1:
         rows, distances = parts[0]
-        sources = np.zeros(rows.shape, np.int64)
-    else:
+        sources = np.minimum(rows, 0)
+    elif parts:
         rows, distances, sources = _nearest_of_all(parts, k)
-    width = rows.shape[1]
-    found.rows[:, :width] = rows
-    found.distances[:, :width] = distances
-    found.sources[:, :width] = np.where(rows < 0, -1, sources)
-    found.counts[:] = np.count_nonzero(rows >= 0, axis=1)
-    return found
+    else:
+        rows, sources = np.empty((2, queries, 0), np.int64)
+        distances = np.empty((queries, 0), np.float32)
+    if (missing := k - rows.shape[1]) > 0:
+        none = np.full((queries, missing), -1, np.int64)
+        rows, sources = np.hstack([rows, none]), np.hstack([sources, none])
+        distances = np.hstack([distances, np.full((queries, missing), np.inf, np.float32)])
+    return Found(sources, rows, distances, np.count_nonzero(rows >= 0, axis=1).astype(np.int64))
 
 
 def _nearest_of_all(parts: list[tuple[I64, F32]], k: int) -> tuple[I64, F32, I64]:
@@ -166,4 +158,5 @@ def _nearest_of_all(parts: list[tuple[I64, F32]], k: int) -> tuple[I64, F32, I64
     sources = np.repeat(np.arange(len(parts)), [rows.shape[1] for rows, _ in parts])
     # Sources ascend by sequence number and each is sorted, so a stable sort keeps the order of writing.
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1), sources[order]
+    rows = np.take_along_axis(rows, order, 1)
+    return rows, np.take_along_axis(distances, order, 1), np.where(rows < 0, -1, sources[order])

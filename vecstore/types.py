@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.errors import InvalidArgumentError
+from vecstore.errors import InvalidArgumentError, LimitError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -254,14 +254,18 @@ def as_count(value: Any, *, name: str, limit: int) -> int:
     Raises
     ------
     InvalidArgumentError
-        Not an integer, or outside.
+        Not an integer, or below 1.
+    LimitError
+        Above the limit.
     """
     try:
         count = operator.index(value)
     except TypeError:
         count = 0
-    if isinstance(value, bool) or not 1 <= count <= limit:
+    if isinstance(value, bool) or count < 1:
         raise InvalidArgumentError(f"{name}: expected an integer from 1 to {limit}, got {value!r}", field=name)
+    if count > limit:
+        raise LimitError(f"{name}: {count} is over the limit of {limit}", field=name)
     return count
 
 
@@ -279,18 +283,34 @@ def as_ids(ids: Any, *, name: str = "ids") -> IdArray:
         raise InvalidArgumentError(
             f"{name}: expected a sequence of int64 or str, got the single value {ids!r}; pass [{ids!r}]", field=name
         )
-    array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
+    if isinstance(ids, np.ndarray):
+        array = ids
+    else:
+        values = list(ids)
+        if any(isinstance(value, str) for value in values):
+            # Not through numpy's own strings: they would swallow trailing NULs, and turn numbers into text.
+            return _as_strings(values, name)
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            raise InvalidArgumentError(f"{name}: expected one dimension, got nested sequences", field=name) from None
     if array.ndim != 1:
         raise InvalidArgumentError(f"{name}: expected one dimension, got shape {list(array.shape)}", field=name)
     if array.size == 0:
         return np.empty(0, np.int64)
-    if array.dtype.kind in "iu":
-        if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
-            raise InvalidArgumentError(f"{name}: {array.max()} does not fit int64", field=name)
-        return np.ascontiguousarray(array, dtype=np.int64)
-    values = array.tolist()
-    if array.dtype.kind not in "UO" or not all(type(value) is str for value in values) or _was_mixed(ids):
-        kinds = sorted({type(value).__name__ for value in (ids if not isinstance(ids, np.ndarray) else values)})
+    if array.dtype.kind in "UO":
+        return _as_strings(array.tolist(), name)
+    if array.dtype.kind not in "iu":
+        raise InvalidArgumentError(f"{name}: expected all int64 or all str, got {array.dtype}", field=name)
+    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+        raise InvalidArgumentError(f"{name}: {array.max()} does not fit int64", field=name)
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _as_strings(values: list[Any], name: str) -> NDArray[np.object_]:
+    """Give strings that can be ids as object[n], or say what is wrong with them."""
+    if not all(type(value) is str for value in values):
+        kinds = sorted({type(value).__name__ for value in values})
         raise InvalidArgumentError(f"{name}: expected all int64 or all str, got {', '.join(kinds)}", field=name)
     for position, value in enumerate(values):
         problem = _id_problem(value)
@@ -313,11 +333,6 @@ def _id_problem(value: str) -> str:
         except UnicodeEncodeError:
             return "has a lone surrogate, which is no Unicode text"
     return f"is longer than {MAX_ID_BYTES} bytes" if size > MAX_ID_BYTES else ""
-
-
-def _was_mixed(ids: Any) -> bool:
-    """Tell whether numpy would have turned a mixed list such as [1, 'a'] into strings."""
-    return not isinstance(ids, np.ndarray) and any(type(value) is not str for value in ids)
 
 
 def refuse_duplicates(ids: IdArray, *, name: str = "ids") -> None:

@@ -1,8 +1,8 @@
 """Search over compressed codes against hnswlib on its own float32 index, at equal recall, one thread.
 
 ``python -m vecstore_bench.search``: both graphs have the same M and ef_construction; each side's ef is the smallest
-of a grid that reaches the asked recall@10 on the first 1,000 queries; then both take turns over all queries. Also
-measured: bytes per vector, and the shipped filters of mlanthology against unfiltered search.
+of a grid that reaches the asked recall@10; then both take turns over the same queries. Also measured: bytes per
+vector, and the shipped filters of mlanthology against unfiltered search.
 """
 
 from __future__ import annotations
@@ -25,8 +25,35 @@ from vecstore.types import F32, IdArray
 from vecstore_bench.data_sets import DataSet, data_folder, load, recall
 from vecstore_bench.measure import interleaved, machine, ratio
 
-_EFS = (10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90, 100, 120, 140, 170, 200, 250, 300, 400, 500, 700, 1000)
-_TUNE = 1_000
+_EFS = (
+    10,
+    15,
+    20,
+    25,
+    30,
+    35,
+    40,
+    45,
+    50,
+    60,
+    70,
+    80,
+    85,
+    90,
+    95,
+    100,
+    110,
+    120,
+    140,
+    170,
+    200,
+    250,
+    300,
+    400,
+    500,
+    700,
+    1000,
+)
 _K = 10
 _SPACES = {"cosine": "cosine", "l2": "l2", "ip": "ip"}
 
@@ -127,11 +154,11 @@ def _bytes(docs: Collection, theirs: hnswlib.Index, rows: int) -> None:
 
 
 def _tuned(search: Search, data_set: DataSet, target: float) -> Tuned | None:
-    """Give the smallest ef that reaches the target on the first queries."""
+    """Give the smallest ef that reaches the target."""
     for ef in _EFS:
-        reached = recall(search(data_set.queries[:_TUNE], ef), data_set.neighbours[:_TUNE], _K)
+        reached = recall(search(data_set.queries, ef), data_set.neighbours, _K)
         if reached >= target:
-            return Tuned(ef, recall(search(data_set.queries, ef), data_set.neighbours, _K))
+            return Tuned(ef, reached)
     return None
 
 

@@ -126,4 +126,6 @@ def test_distance_outside_of_compiled_code_says_so():
     with pytest.raises(NotImplementedError, match="compiled"):
         distance.distance(None, 0, 0)
     with pytest.raises(NotImplementedError, match="compiled"):
+        distance.distance_tile(None, 0, 0)
+    with pytest.raises(NotImplementedError, match="compiled"):
         distance.prefetch(None, 0)

@@ -36,9 +36,7 @@ def searched_among(links, rows, queries, ef, count, kept, max_evals):
     distances = np.empty((len(queries), count), np.float32)
     complete = np.zeros(len(queries), np.bool_)
     visited = np.full((len(rows) + 63) // 64, 2**64 - 1, np.uint64)
-    graph.beam_search_filtered(
-        operands, links, ef, visited, frozen(kept), max_evals, found, distances, complete
-    )
+    graph.beam_search_filtered(operands, links, ef, visited, frozen(kept), max_evals, found, distances, complete)
     return found, distances, complete
 
 

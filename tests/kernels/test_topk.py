@@ -61,6 +61,19 @@ def test_k_smallest_merges_lists_and_leaves_out_empty_places(rng):
         assert np.isinf(nearest[query, len(order) :]).all()
 
 
+@pytest.mark.parametrize("k", [1, 3, 8, 20])
+def test_nearest_rows_sorts_candidates_and_leaves_out_none(rng, k):
+    rows = np.stack([rng.permutation(50)[:8] for _ in range(6)])
+    distances = rng.integers(0, 4, (6, 8)).astype(np.float32)
+    rows[2, 3:], rows[4] = -1, -1
+    found, nearest = topk.nearest_rows(rows, distances, k)
+    for query in range(6):
+        used = rows[query] >= 0
+        expected = reference.nearest(distances[query : query + 1, used], k, rows[query, used])
+        assert found[query].tolist() == expected[0][0].tolist()
+        assert nearest[query].tolist() == expected[1][0].tolist()
+
+
 def test_k_smallest_keeps_minus_infinity():
     places, nearest = topk.k_smallest(np.float32([[3, -np.inf, np.inf]]), 3)
     assert places.tolist() == [[1, 0, -1]]

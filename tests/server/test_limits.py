@@ -10,7 +10,14 @@ from tests.server.helpers import DIM, rows, serving, stubs
 from vecstore.v1 import admin_pb2, points_pb2
 from vecstore.wire.arrays import ids_to_message, vectors_to_message
 
-SMALL = {"max_message_bytes": 65_536, "max_rows": 100, "max_queries": 4, "max_k": 20, "max_hits": 50, "max_table_bytes": 5_000}
+SMALL = {
+    "max_message_bytes": 65_536,
+    "max_rows": 100,
+    "max_queries": 4,
+    "max_k": 20,
+    "max_hits": 50,
+    "max_table_bytes": 5_000,
+}
 
 
 @pytest.fixture

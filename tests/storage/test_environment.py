@@ -13,7 +13,7 @@ TABLES = {1: "one", 2: "two"}
 
 @pytest.fixture
 def environment(tmp_path):
-    env = Environment(tmp_path / "env", TABLES, readonly=False, map_bytes=1 << 20)
+    env = Environment(tmp_path / "env", TABLES, readonly=False, create=True, map_bytes=1 << 20)
     yield env
     env.close()
 

@@ -11,7 +11,7 @@ TABLE = 1
 
 @pytest.fixture
 def environment(tmp_path):
-    env = Environment(tmp_path / "env", {TABLE: "tombstones"}, readonly=False)
+    env = Environment(tmp_path / "env", {TABLE: "tombstones"}, readonly=False, create=True)
     yield env
     env.close()
 

@@ -1,4 +1,4 @@
-"""``python -m tests.tables.killed STORE STEPS OPERATION``: dies, as by ``kill -9``, at each step of storing or dropping.
+"""``python -m tests.tables.killed STORE OPERATION``: dies, as by ``kill -9``, at each step of storing or dropping.
 
 Child after child opens the store, begins the operation on the table ``t``, and ends itself before the n-th step that
 reaches the disk; the first that gets through all steps ends the series. After each one the store is opened again and
@@ -52,6 +52,8 @@ def attempt(path, operation, step):
     """Do the operation, and die at a step of it."""
     database = vecstore.open(path, settings=SETTINGS)
     made = constant(float(step + 1))
+    if operation == "drop" and not database.list_tables():
+        database.put_table("t", made)
     countdown = Countdown(step)
     for name in ("fsync", "rename", "mkdir", "rmdir", "unlink"):
         countdown.before(os, name)

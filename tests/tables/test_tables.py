@@ -132,7 +132,9 @@ def test_bytes_on_disk_are_those_stated(store):
 def test_look_ups_in_several_tables_at_once(database, table):
     other = database.put_table("other", constant(5.0))
     ids = some_ids()
-    found = database.lookup_many([("ctr", None, ids), ("other", "item", [1, 2]), ("ctr", "tag", [6]), ("other", None, [[3]])])
+    found = database.lookup_many(
+        [("ctr", None, ids), ("other", "item", [1, 2]), ("ctr", "tag", [6]), ("other", None, [[3]])]
+    )
     expected = [table.lookup(ids), other.lookup([1, 2], field="item"), table.lookup([6], field="tag")]
     assert [one.shape for one in found] == [(20, 3, DIM), (2, 4), (1, DIM), (1, 1, 4)]
     for one, right in zip(found, expected, strict=False):
@@ -176,7 +178,7 @@ def test_unknown_ids_are_refused_where_the_scheme_has_none(table):
     for ids in ([600], [-1], [2**63 - 1]):
         with pytest.raises(vecstore.NotFoundError, match="outside field 'user'"):
             table.lookup(ids, field="user")
-    with pytest.raises(vecstore.NotFoundError, match="600 in row 0 is outside field 'user'.*'full' hashes no others"):
+    with pytest.raises(vecstore.NotFoundError, match=r"600 in row 0 is outside field 'user'.*'full' hashes no others"):
         table.lookup([600], field="user", on_unknown="hash")
     with pytest.raises(vecstore.NotFoundError, match="7 in row 1 is outside field 'tag'"):
         table.lookup([[0, 0, 0], [0, 0, 7]])

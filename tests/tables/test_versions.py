@@ -74,7 +74,7 @@ def test_a_version_may_have_other_fields_and_dimensions(database):
 
 
 def test_a_dropped_table_begins_anew(database):
-    old = database.put_table("t", constant(1.0))
+    database.put_table("t", constant(1.0))
     database.put_table("t", constant(2.0))
     database.drop_table("t")
     new = database.put_table("t", constant(3.0))
@@ -139,7 +139,9 @@ def test_readers_see_one_version_or_another_never_a_mixture(database):
 
 
 def test_writers_at_the_same_time_each_make_a_version(database):
-    threads = [threading.Thread(target=database.put_table, args=("t", constant(n)), kwargs={"keep": 9}) for n in range(6)]
+    threads = [
+        threading.Thread(target=database.put_table, args=("t", constant(n)), kwargs={"keep": 9}) for n in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

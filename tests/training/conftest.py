@@ -29,9 +29,7 @@ def one_thread() -> Iterator[None]:
 def frequency() -> dict[str, np.ndarray]:
     """Zipfian counts whose most frequent ids are not the first ones."""
     rng = np.random.default_rng(5)
-    return {
-        name: rng.permutation((3000 / np.arange(1, size + 1)).astype(np.int64)) for name, size in FIELDS.items()
-    }
+    return {name: rng.permutation((3000 / np.arange(1, size + 1)).astype(np.int64)) for name, size in FIELDS.items()}
 
 
 def make(name: str, budget: float | int, *, seed: int = 3, scale: float | None = 0.05, **parameters) -> EmbeddingLayer:
@@ -55,8 +53,7 @@ class PlantedTask:
         counts = frequency().values()
         self.ids = torch.from_numpy(np.stack([rng.choice(len(own), rows, p=own / own.sum()) for own in counts], axis=1))
         logits = sum(
-            rng.normal(0, 1.5, size)[column]
-            for size, column in zip(FIELDS.values(), self.ids.numpy().T, strict=True)
+            rng.normal(0, 1.5, size)[column] for size, column in zip(FIELDS.values(), self.ids.numpy().T, strict=True)
         )
         self.labels = torch.from_numpy((rng.random(rows) < 1 / (1 + np.exp(-logits))).astype(np.float32))
         self.valid = rows * 3 // 4

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 from vecstore.api import SCAN_BATCH, CollectionStats, CompressReport
 from vecstore.client.streams import receive_batches, send_chunks
 from vecstore.errors import InvalidArgumentError, LimitError
 from vecstore.metadata import as_metadata
-from vecstore.types import Hits, Metadata, Point, as_ids, as_matrix, as_queries, refuse_duplicates
+from vecstore.types import Hits, Metadata, Point, as_count, as_ids, as_matrix, as_queries, refuse_duplicates
 from vecstore.v1 import collections_pb2, points_pb2
 from vecstore.wire.arrays import columns_to_message, ids_to_message, vectors_to_message
 from vecstore.wire.records import (
@@ -212,7 +211,7 @@ class RemoteCollection:
         request = points_pb2.ScanRequest(
             collection=self._name,
             where=_filter_text(where),
-            batch_size=as_count(batch_size, name="batch_size", most=_UINT32),
+            batch_size=as_count(batch_size, name="batch_size", limit=_UINT32),
             columns=columns_to_message(columns),
             no_vectors=not vectors,
         )
@@ -232,30 +231,13 @@ class RemoteCollection:
         request = points_pb2.SearchRequest(
             collection=self._name,
             queries=vectors_to_message(as_queries(queries, dim=self._dim)),
-            k=as_count(k, name="k", most=_UINT32),
+            k=as_count(k, name="k", limit=_UINT32),
             where=_filter_text(where),
-            ef=None if ef is None else as_count(ef, name="ef", most=_UINT32),
+            ef=None if ef is None else as_count(ef, name="ef", limit=_UINT32),
             exact=exact,
             columns=columns_to_message(columns),
         )
         return hits_from_message(self._transport.call(self._points.Search, request))
-
-
-def as_count(value: Any, *, name: str, most: int) -> int:
-    """Give ``value`` as an int from 1 to ``most``.
-
-    Raises
-    ------
-    InvalidArgumentError
-        It is none.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise InvalidArgumentError(f"{name}: expected an integer, got {type(value).__name__}", field=name) from None
-    if not 1 <= number <= most:
-        raise InvalidArgumentError(f"{name}: expected 1 to {most}, got {number}", field=name)
-    return number
 
 
 def _filter_text(where: str | Filter | None) -> str | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from vecstore.client.collection import RemoteCollection, as_count
+from vecstore.client.collection import RemoteCollection
 from vecstore.client.table import RemoteTable, lookup_many, put_table
 from vecstore.config import HnswConfig
 from vecstore.errors import InvalidArgumentError
 from vecstore.table_api import KEEP_VERSIONS, MAX_KEEP, OnUnknown
-from vecstore.types import MAX_DIM, Metric
+from vecstore.types import MAX_DIM, Metric, as_count
 from vecstore.v1 import admin_pb2, collections_pb2, tables_pb2
 from vecstore.wire.records import config_from_message, hnsw_to_message, metric_to_message, scheme_to_message
 
@@ -69,7 +69,7 @@ class RemoteDatabase:
             raise InvalidArgumentError(f"index: expected HnswConfig or None, got {type(index).__name__}", field="index")
         request = collections_pb2.CreateRequest(
             name=_as_name(name),
-            dim=as_count(dim, name="dim", most=MAX_DIM),
+            dim=as_count(dim, name="dim", limit=MAX_DIM),
             metric=metric_to_message(metric),
             scheme=scheme_to_message(scheme),
             refine=None if refine is None else scheme_to_message(refine),
@@ -103,7 +103,7 @@ class RemoteDatabase:
 
         checked = _as_name(name)
         table = as_fields_table(frozen)
-        put_table(self._transport, self._limits, checked, table, as_count(keep, name="keep", most=MAX_KEEP))
+        put_table(self._transport, self._limits, checked, table, as_count(keep, name="keep", limit=MAX_KEEP))
         return self._table(checked)
 
     def table(self, name: str) -> RemoteTable:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vecstore.client.collection import as_count
 from vecstore.errors import InvalidArgumentError, LimitError
-from vecstore.types import as_metric, as_queries
+from vecstore.types import as_count, as_metric, as_queries
 from vecstore.v1 import tables_pb2
 from vecstore.wire.arrays import vectors_to_message
 from vecstore.wire.records import hits_from_message, metric_to_message
@@ -81,7 +80,7 @@ class RemoteTable:
 
     def search(self, queries: Any, k: int = 10, *, field: str | None = None, metric: Metric | str = "ip") -> Hits:
         """Give the k nearest ids of a field for each query."""
-        k = as_count(k, name="k", most=_UINT32)
+        k = as_count(k, name="k", limit=_UINT32)
         chosen = metric_to_message(as_metric(metric))
         request = tables_pb2.SearchTableRequest(
             table=self._name,
@@ -101,7 +100,7 @@ class RemoteTable:
 
     def roll_back(self, version: int) -> None:
         """Serve another version that is kept."""
-        number = as_count(version, name="version", most=_INT64)
+        number = as_count(version, name="version", limit=_INT64)
         request = tables_pb2.RollBackRequest(name=self._name, version=number)
         self._transport.call(self._transport.tables.RollBack, request)
 

@@ -22,12 +22,24 @@ def kernel(function: _Function) -> _Function:
     IEEE arithmetic is left as written (no ``fastmath``), which is what makes results the same on every
     processor, and a division by zero gives infinity. Where no directory can be written, the code is compiled
     anew in each process.
+
+    Numba notices when the file of a kernel changes, but not when a module that the kernel uses does: after editing
+    one of them, delete ``vecstore/kernels/__pycache__/*.nb?``.
     """
     try:
         compiled: _Function = njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:
         # Numba refuses at import time when neither the package nor the user's cache directory is writable.
         compiled = njit(nogil=True, error_model="numpy")(function)
+    return compiled
+
+
+def inlined(function: _Function) -> _Function:
+    """Compile ``function`` as a part of every kernel that calls it.
+
+    For small functions that take operands: a call would pass a dozen array fields on the stack.
+    """
+    compiled: _Function = njit(nogil=True, error_model="numpy", inline="always")(function)
     return compiled
 
 

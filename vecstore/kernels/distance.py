@@ -16,22 +16,26 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from vecstore.kernels.compiling import Int, kernel
+from vecstore.kernels.compiling import Int, inlined, kernel
 from vecstore.kernels.intrinsics import (
+    TILE,
     dot,
+    dot_tile,
     integer_dot,
     prefetch_element,
     prefetch_row,
-    scaled_squared_distance,
     squared_distance,
+    squared_distance_tile,
 )
 from vecstore.kernels.tiers import TierCodes, tier_sum
 from vecstore.types import F32, I8, I16, I32, I64, U16
 
 #: Queries scored together while a row is in cache.
-QUERY_TILE = 16
+QUERY_GROUP = 16
 #: Rows between asking for a row and using it.
 ROWS_AHEAD = 16
+
+_UNUSED = np.float32(1)
 
 
 class PlainDot(NamedTuple):
@@ -191,6 +195,14 @@ def distance(operands: Operands, query: Int, row: Int) -> np.float32:
     raise NotImplementedError("distance() exists in compiled kernels only")
 
 
+def distance_tile(operands: Operands, first: Int, row: Int) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Give the distances of the queries first, ..., first + 3 to one row; only compiled code may call it.
+
+    They have the bits that :func:`distance` gives.
+    """
+    raise NotImplementedError("distance_tile() exists in compiled kernels only")
+
+
 def prefetch(operands: Operands, row: Int) -> None:
     """Ask for the memory of a row ahead of its use; only compiled code may call it."""
     raise NotImplementedError("prefetch() exists in compiled kernels only")
@@ -201,7 +213,7 @@ def _plain_dot(operands: Any, query: Any, row: Any) -> Any:
 
 
 def _plain_l2(operands: Any, query: Any, row: Any) -> Any:
-    return squared_distance(operands.rows, row, operands.queries, query)
+    return squared_distance(operands.rows, row, _UNUSED, operands.queries, query)
 
 
 def _scaled_dot(operands: Any, query: Any, row: Any) -> Any:
@@ -209,7 +221,7 @@ def _scaled_dot(operands: Any, query: Any, row: Any) -> Any:
 
 
 def _scaled_l2(operands: Any, query: Any, row: Any) -> Any:
-    return scaled_squared_distance(operands.codes, operands.scales[row], row, operands.queries, query)
+    return squared_distance(operands.codes, row, operands.scales[row], operands.queries, query)
 
 
 def _offset_dot(operands: Any, query: Any, row: Any) -> Any:
@@ -217,9 +229,7 @@ def _offset_dot(operands: Any, query: Any, row: Any) -> Any:
 
 
 def _offset_l2(operands: Any, query: Any, row: Any) -> Any:
-    return operands.offsets[query] + scaled_squared_distance(
-        operands.rows, operands.scale, row, operands.queries, query
-    )
+    return operands.offsets[query] + squared_distance(operands.rows, row, operands.scale, operands.queries, query)
 
 
 def _codes_dot(operands: Any, query: Any, row: Any) -> Any:
@@ -235,6 +245,34 @@ def _codes_l2(operands: Any, query: Any, row: Any) -> Any:
 
 def _tier_sums(operands: Any, query: Any, row: Any) -> Any:
     return operands.bias + tier_sum(operands.tables, query, operands.codes, row)
+
+
+def _plain_dot_tile(operands: Any, first: Any, row: Any) -> Any:
+    a, b, c, d = dot_tile(operands.rows, row, operands.queries, first)
+    return operands.bias - a, operands.bias - b, operands.bias - c, operands.bias - d
+
+
+def _plain_l2_tile(operands: Any, first: Any, row: Any) -> Any:
+    return squared_distance_tile(operands.rows, row, _UNUSED, operands.queries, first)
+
+
+def _scaled_dot_tile(operands: Any, first: Any, row: Any) -> Any:
+    a, b, c, d = dot_tile(operands.codes, row, operands.queries, first)
+    bias, scale = operands.bias, operands.scales[row]
+    return bias - scale * a, bias - scale * b, bias - scale * c, bias - scale * d
+
+
+def _scaled_l2_tile(operands: Any, first: Any, row: Any) -> Any:
+    return squared_distance_tile(operands.codes, row, operands.scales[row], operands.queries, first)
+
+
+def _one_by_one(operands: Any, first: Any, row: Any) -> Any:
+    return (
+        distance(operands, first, row),
+        distance(operands, first + 1, row),
+        distance(operands, first + 2, row),
+        distance(operands, first + 3, row),
+    )
 
 
 def _prefetch_plain(operands: Any, row: Any) -> Any:
@@ -267,6 +305,17 @@ _DISTANCES = {
     CodesL2: _codes_l2,
     TierSums: _tier_sums,
 }
+_TILES = {
+    PlainDot: _plain_dot_tile,
+    PlainL2: _plain_l2_tile,
+    ScaledDot: _scaled_dot_tile,
+    ScaledL2: _scaled_l2_tile,
+    OffsetDot: _one_by_one,
+    OffsetL2: _one_by_one,
+    CodesDot: _one_by_one,
+    CodesL2: _one_by_one,
+    TierSums: _one_by_one,
+}
 _PREFETCHES = {
     PlainDot: _prefetch_plain,
     PlainL2: _prefetch_plain,
@@ -280,42 +329,55 @@ _PREFETCHES = {
 }
 
 
-@overload(distance)
+@overload(distance, inline="always")
 def _choose_distance(operands: Any, query: Any, row: Any) -> Any:  # noqa: ARG001
     return _DISTANCES.get(_operands_class(operands))
 
 
-@overload(prefetch)
+@overload(distance_tile, inline="always")
+def _choose_distance_tile(operands: Any, first: Any, row: Any) -> Any:  # noqa: ARG001
+    return _TILES.get(_operands_class(operands))
+
+
+@overload(prefetch, inline="always")
 def _choose_prefetch(operands: Any, row: Any) -> Any:  # noqa: ARG001
     return _PREFETCHES.get(_operands_class(operands))
+
+
+@inlined
+def score_row(operands: Operands, row: Int, first: int, last: int, out: F32, place: int) -> None:
+    """Write the distances of queries first..last to one row into ``out[first:last, place]``."""
+    query = first
+    while query + TILE <= last:
+        a, b, c, d = distance_tile(operands, query, row)
+        out[query, place], out[query + 1, place], out[query + 2, place], out[query + 3, place] = a, b, c, d
+        query += TILE
+    while query < last:
+        out[query, place] = distance(operands, query, row)
+        query += 1
 
 
 @kernel
 def scan(operands: Operands, start: int, stop: int, out: F32) -> None:
     """Write the distances of rows start..stop into ``out`` float32[q, stop - start].
 
-    Queries go in tiles so that both the tile and a row stay in the nearest cache.
+    Queries go in groups so that both the group and a row stay in the nearest cache.
     """
-    n_queries = out.shape[0]
-    for first in range(0, n_queries, QUERY_TILE):
-        last = min(first + QUERY_TILE, n_queries)
+    for first in range(0, out.shape[0], QUERY_GROUP):
+        last = min(first + QUERY_GROUP, out.shape[0])
         for row in range(start, stop):
-            for query in range(first, last):
-                out[query, row - start] = distance(operands, query, row)
+            score_row(operands, row, first, last, out, row - start)
 
 
 @kernel
 def gather(operands: Operands, rows: I64, out: F32) -> None:
     """Write the distances of ``rows`` int64[n], all inside the table, into ``out`` float32[q, n]."""
-    n_queries = out.shape[0]
-    n_rows = len(rows)
-    for first in range(0, n_queries, QUERY_TILE):
-        last = min(first + QUERY_TILE, n_queries)
-        for place in range(n_rows):
-            if place + ROWS_AHEAD < n_rows:
+    for first in range(0, out.shape[0], QUERY_GROUP):
+        last = min(first + QUERY_GROUP, out.shape[0])
+        for place in range(len(rows)):
+            if place + ROWS_AHEAD < len(rows):
                 prefetch(operands, rows[place + ROWS_AHEAD])
-            for query in range(first, last):
-                out[query, place] = distance(operands, query, rows[place])
+            score_row(operands, rows[place], first, last, out, place)
 
 
 @kernel

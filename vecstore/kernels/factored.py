@@ -14,7 +14,7 @@ from numba import types
 from numba.extending import overload
 
 from vecstore.kernels.compiling import Int, kernel
-from vecstore.kernels.distance import QUERY_TILE
+from vecstore.kernels.distance import QUERY_GROUP
 from vecstore.kernels.intrinsics import dot
 from vecstore.kernels.ttrec import fill_tail
 from vecstore.types import F32, I64
@@ -88,12 +88,12 @@ def gather(parts: Parts, inner: F32, bias: np.float32, rows: I64, scratch: F32, 
     """Write ``bias - <query, row>`` of ``rows`` int64[n], all inside the table, into ``out`` float32[q, n].
 
     Queries are prepared anew where the part changes from one row to the next: rows in ascending order are fastest.
-    ``scratch`` and ``prepared`` float32[QUERY_TILE, width of inner] are overwritten.
+    ``scratch`` and ``prepared`` float32[QUERY_GROUP, width of inner] are overwritten.
     """
     size = len(inner)
     n_queries = out.shape[0]
-    for first in range(0, n_queries, QUERY_TILE):
-        last = min(first + QUERY_TILE, n_queries)
+    for first in range(0, n_queries, QUERY_GROUP):
+        last = min(first + QUERY_GROUP, n_queries)
         part, start = -1, -size
         for place in range(len(rows)):
             row = rows[place]

@@ -169,16 +169,13 @@ def walk(operands: Operands, query: int, links: Links, visited: U64, fresh: I32,
                 pool[cursor] |= _ONE
                 expanded += 1
             cursor += 1
-        for place in range(cursor, min(cursor + EXPANDED_TOGETHER, size)):
-            prefetch_row(links.level0, pool_row(pool[place]))
         measure(operands, query, fresh, count, found)
         for place in range(count):
             key = pack(found[place], np.int64(fresh[place]) << 1)
             if size < len(pool) or key < pool[size - 1]:
                 entered = insert_sorted(pool, size, key)
                 size = min(size + 1, len(pool))
-                if entered < cursor + EXPANDED_TOGETHER:
-                    prefetch_row(links.level0, fresh[place])
+                prefetch_row(links.level0, fresh[place])
                 cursor = min(cursor, entered)
     return size
 
@@ -230,8 +227,8 @@ def walk_filtered(
 ) -> bool:
     """Search level 0 through all rows but collect only those in ``kept`` bool[n], as a max-heap in ``best``.
 
-    It ends as the plain walk does, counting only collected rows; or when the next step would not fit ``frontier``
-    uint64[e], whose length therefore limits the distances computed.
+    Some rows are expanded together, and the walk ends as the plain one does, counting only collected rows; or when
+    the next step would not fit ``frontier`` uint64[e], whose length therefore limits the distances computed.
 
     Returns
     -------
@@ -247,12 +244,14 @@ def walk_filtered(
     waiting, computed = 1, 1
     if kept[start]:
         replace_largest(best, key)
-    while waiting > 0:
-        key = pop_heap(frontier, waiting)
-        waiting -= 1
-        if key > best[0]:
-            break
-        count = unvisited(links.level0, row_of(key), visited, fresh, 0)
+    while waiting > 0 and frontier[0] <= best[0]:
+        count: Int = 0
+        expanded = 0
+        while waiting > 0 and expanded < EXPANDED_TOGETHER and frontier[0] <= best[0]:
+            key = pop_heap(frontier, waiting)
+            count = unvisited(links.level0, row_of(key), visited, fresh, count)
+            waiting -= 1
+            expanded += 1
         if computed + count > len(frontier):
             return False
         computed += count
@@ -261,11 +260,10 @@ def walk_filtered(
             key = pack(found[place], fresh[place])
             if key < best[0]:
                 push_heap(frontier, waiting, key)
+                prefetch_row(links.level0, fresh[place])
                 waiting += 1
                 if kept[fresh[place]]:
                     replace_largest(best, key)
-        if waiting > 0:
-            prefetch_row(links.level0, row_of(frontier[0]))
     return True
 
 
@@ -324,7 +322,7 @@ def beam_search_filtered(
     ``complete`` bool[q] says which queries ended within ``max_evals`` distances. What the others have found so far
     is written too, but may miss near rows.
     """
-    widest = links.level0.shape[1]
+    widest = links.level0.shape[1] * EXPANDED_TOGETHER
     fresh = np.empty(widest + 1, np.int32)
     found = np.empty(widest, np.float32)
     frontier = np.empty(max_evals, np.uint64)

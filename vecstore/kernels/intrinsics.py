@@ -33,6 +33,8 @@ LANES = 16
 ACCUMULATORS = 4
 BLOCK = LANES * ACCUMULATORS
 CACHE_LINE = 64
+#: Queries that the tile functions take together: their accumulators just fit the registers of AVX-512.
+TILE = 4
 
 _I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 _F32 = ir.FloatType()
@@ -142,23 +144,31 @@ def _add_term(builder: _Builder, total: _Value, term: _Value) -> None:
     builder.store(add(builder.load(total), term), total)
 
 
-def _accumulate(builder: _Builder, length: _Value, term: _Term, zero: _Value) -> list[_Value]:
-    """Emit the sums of ``term`` over ``length`` elements by the lane rule; gives the accumulators."""
-    totals = [cgutils.alloca_once_value(builder, zero) for _ in range(ACCUMULATORS)]
+def _accumulate(builder: _Builder, length: _Value, terms: list[_Term], zero: _Value) -> list[list[_Value]]:
+    """Emit the sums of each of ``terms`` over ``length`` elements by the lane rule; gives each one's accumulators.
+
+    What terms have in common, such as loading a row, LLVM emits once.
+    """
+    totals = [[cgutils.alloca_once_value(builder, zero) for _ in range(ACCUMULATORS)] for _ in terms]
+
+    def add(number: int, offset: _Value, mask: _Value | None) -> None:
+        for term, sums in zip(terms, totals, strict=True):
+            _add_term(builder, sums[number], term(offset, mask))
+
     whole = builder.and_(length, _I64(-BLOCK))
     with _steps(builder, whole, BLOCK) as offset:
-        for number, total in enumerate(totals):
-            _add_term(builder, total, term(builder.add(offset, _I64(number * LANES)), None))
+        for number in range(ACCUMULATORS):
+            add(number, builder.add(offset, _I64(number * LANES)), None)
     with builder.if_then(builder.icmp_signed("<", whole, length), likely=False):
-        for number, total in enumerate(totals):
+        for number in range(ACCUMULATORS):
             offset = builder.add(whole, _I64(number * LANES))
             left = builder.sub(length, offset)
             with builder.if_else(builder.icmp_signed(">=", left, _I64(LANES))) as (full, partial):
                 with full:
-                    _add_term(builder, total, term(offset, None))
+                    add(number, offset, None)
                 with partial, builder.if_then(builder.icmp_signed(">", left, _I64(0))):
-                    _add_term(builder, total, term(offset, _tail_mask(builder, left)))
-    return [builder.load(total) for total in totals]
+                    add(number, offset, _tail_mask(builder, left))
+    return [[builder.load(total) for total in sums] for sums in totals]
 
 
 def _horizontal_sum(builder: _Builder, totals: list[_Value]) -> _Value:
@@ -176,11 +186,46 @@ def _horizontal_sum(builder: _Builder, totals: list[_Value]) -> _Value:
     return builder.extract_element(vector, _I32(0))
 
 
-def _float_sum(builder: _Builder, length: _Value, term: _Term) -> _Value:
-    return _horizontal_sum(builder, _accumulate(builder, length, term, ir.Constant(_F32_LANES, None)))
+def _float_sums(builder: _Builder, length: _Value, terms: list[_Term]) -> list[_Value]:
+    totals = _accumulate(builder, length, terms, ir.Constant(_F32_LANES, None))
+    return [_horizontal_sum(builder, sums) for sums in totals]
 
 
 # --------------------------------------------------------------------------- float sums
+
+
+def _products(context: Any, builder: _Builder, signature: Any, args: Any, count: int) -> list[_Value]:
+    """Emit the inner products of a row with ``count`` queries."""
+    rows, row, queries, first = args
+    x = _row_of(context, builder, signature.args[0], rows, row)
+
+    def with_query(number: int) -> _Term:
+        q = _row_of(context, builder, signature.args[2], queries, builder.add(first, _I64(number)))
+        return lambda offset, mask: builder.fmul(_floats(builder, q, offset, mask), _floats(builder, x, offset, mask))
+
+    return _float_sums(builder, x.length, [with_query(number) for number in range(count)])
+
+
+def _squares(context: Any, builder: _Builder, signature: Any, args: Any, count: int) -> list[_Value]:
+    """Emit the squared distances of a row, decoded if there is a scale, to ``count`` queries."""
+    rows, row, scale, queries, first = args
+    x = _row_of(context, builder, signature.args[0], rows, row)
+    factor = _splat(builder, scale)
+
+    def stored(offset: _Value, mask: _Value | None) -> _Value:
+        values = _floats(builder, x, offset, mask)
+        return builder.fmul(values, factor) if x.dtype == types.int8 else values
+
+    def with_query(number: int) -> _Term:
+        q = _row_of(context, builder, signature.args[3], queries, builder.add(first, _I64(number)))
+
+        def square(offset: _Value, mask: _Value | None) -> _Value:
+            difference = builder.fsub(_floats(builder, q, offset, mask), stored(offset, mask))
+            return builder.fmul(difference, difference)
+
+        return square
+
+    return _float_sums(builder, x.length, [with_query(number) for number in range(count)])
 
 
 @intrinsic
@@ -192,55 +237,45 @@ def dot(typingctx: Any, rows: Any, row: Any, queries: Any, query: Any) -> Any:
     """
 
     def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
-        x = _row_of(context, builder, signature.args[0], args[0], args[1])
-        q = _row_of(context, builder, signature.args[2], args[2], args[3])
-
-        def product(offset: _Value, mask: _Value | None) -> _Value:
-            return builder.fmul(_floats(builder, q, offset, mask), _floats(builder, x, offset, mask))
-
-        return _float_sum(builder, x.length, product)
+        return _products(context, builder, signature, args, 1)[0]
 
     return types.float32(rows, types.intp, queries, types.intp), emit
 
 
 @intrinsic
-def squared_distance(typingctx: Any, rows: Any, row: Any, queries: Any, query: Any) -> Any:
+def dot_tile(typingctx: Any, rows: Any, row: Any, queries: Any, first: Any) -> Any:
+    """Give :func:`dot` for the queries first, ..., first + 3 as a tuple; the row is read and converted once."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        sums = _products(context, builder, signature, args, TILE)
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    return types.UniTuple(types.float32, TILE)(rows, types.intp, queries, types.intp), emit
+
+
+@intrinsic
+def squared_distance(typingctx: Any, rows: Any, row: Any, scale: Any, queries: Any, query: Any) -> Any:
     """Give the squared Euclidean distance of ``rows[row]`` and ``queries[query]`` as float32, by the lane rule.
 
-    ``rows`` is float32 or uint16 (the bits of IEEE halves). The differences themselves are squared, so near
-    neighbours lose no digits.
+    ``rows`` is float32, uint16 (the bits of IEEE halves), or int8, which is multiplied by ``scale``; others are not.
+    The differences themselves are squared, so near neighbours lose no digits.
     """
 
     def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
-        x = _row_of(context, builder, signature.args[0], args[0], args[1])
-        q = _row_of(context, builder, signature.args[2], args[2], args[3])
+        return _squares(context, builder, signature, args, 1)[0]
 
-        def square(offset: _Value, mask: _Value | None) -> _Value:
-            difference = builder.fsub(_floats(builder, q, offset, mask), _floats(builder, x, offset, mask))
-            return builder.fmul(difference, difference)
-
-        return _float_sum(builder, x.length, square)
-
-    return types.float32(rows, types.intp, queries, types.intp), emit
+    return types.float32(rows, types.intp, types.float32, queries, types.intp), emit
 
 
 @intrinsic
-def scaled_squared_distance(typingctx: Any, rows: Any, scale: Any, row: Any, queries: Any, query: Any) -> Any:
-    """Give the squared Euclidean distance of ``scale * rows[row]`` and ``queries[query]``; ``rows`` as in ``dot``."""
+def squared_distance_tile(typingctx: Any, rows: Any, row: Any, scale: Any, queries: Any, first: Any) -> Any:
+    """Give :func:`squared_distance` for the queries first, ..., first + 3 as a tuple; the row is read once."""
 
     def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
-        x = _row_of(context, builder, signature.args[0], args[0], args[2])
-        q = _row_of(context, builder, signature.args[3], args[3], args[4])
-        factor = _splat(builder, args[1])
+        sums = _squares(context, builder, signature, args, TILE)
+        return context.make_tuple(builder, signature.return_type, sums)
 
-        def square(offset: _Value, mask: _Value | None) -> _Value:
-            decoded = builder.fmul(_floats(builder, x, offset, mask), factor)
-            difference = builder.fsub(_floats(builder, q, offset, mask), decoded)
-            return builder.fmul(difference, difference)
-
-        return _float_sum(builder, x.length, square)
-
-    return types.float32(rows, types.float32, types.intp, queries, types.intp), emit
+    return types.UniTuple(types.float32, TILE)(rows, types.intp, types.float32, queries, types.intp), emit
 
 
 @intrinsic
@@ -308,7 +343,7 @@ def _plain_dot(builder: _Builder, x: _Row, q: _Row) -> _Value:
         left, right = (builder.sext(_load(builder, side, offset, mask), _I32_LANES) for side in (x, q))
         return builder.mul(left, right)
 
-    return _horizontal_sum(builder, _accumulate(builder, x.length, product, ir.Constant(_I32_LANES, None)))
+    return _horizontal_sum(builder, _accumulate(builder, x.length, [product], ir.Constant(_I32_LANES, None))[0])
 
 
 @intrinsic

@@ -26,6 +26,8 @@ F64: TypeAlias = NDArray[np.float64]
 
 _ONE, _LOW_BITS = np.uint64(1), np.uint64(63)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+#: Queries from which on their sums are kept side by side in memory, and fewer one by one in registers.
+_TOGETHER = 4
 
 
 class BitmapPlaces(NamedTuple):
@@ -167,6 +169,16 @@ def squared_lengths(queries: F32, out: F64) -> None:
 
 
 @kernel
+def row_distance(values: F32, first: Int, count: Int, columns_: I64, scoring: Scoring, query: Int) -> np.float32:
+    """Give the distance of one query to the row whose ``count`` values begin at ``first``."""
+    total = scoring.biases[query]
+    for number in range(count):
+        value = np.float64(values[first + number])
+        total += value * (scoring.square * value - scoring.factors[columns_[number], query])
+    return np.float32(max(scoring.lowest, total))
+
+
+@kernel
 def gather(places: Places, values: F32, rows: I64, scoring: Scoring, out: F32) -> None:
     """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
     dim, n_queries = scoring.factors.shape
@@ -174,6 +186,11 @@ def gather(places: Places, values: F32, rows: I64, scoring: Scoring, out: F32) -
     totals = np.empty(n_queries, np.float64)
     for place in range(len(rows)):
         first, count = columns(places, rows[place], dim, scratch)
+        if n_queries < _TOGETHER:
+            for query in range(n_queries):
+                out[query, place] = row_distance(values, first, count, scratch, scoring, query)
+            continue
+        # The same sums, of all queries side by side.
         totals[:] = scoring.biases
         for number in range(count):
             value = np.float64(values[first + number])
@@ -200,8 +217,4 @@ def rerank(places: Places, values: F32, rows: I64, n_rows: int, scoring: Scoring
                 out[query, place] = np.inf
                 continue
             first, count = columns(places, row, dim, scratch)
-            total = scoring.biases[query]
-            for number in range(count):
-                value = np.float64(values[first + number])
-                total += value * (scoring.square * value - scoring.factors[scratch[number], query])
-            out[query, place] = np.float32(max(scoring.lowest, total))
+            out[query, place] = row_distance(values, first, count, scratch, scoring, query)

@@ -103,6 +103,19 @@ def push_rows(distances: F32, rows: I64, heaps: U64) -> None:
 
 
 @kernel
+def push_own_rows(distances: F32, rows: I64, heaps: U64) -> None:
+    """Offer ``distances`` float32[q, m] of ``rows`` int64[q, m], each query its own, leaving out rows of -1."""
+    for query in range(distances.shape[0]):
+        heap = heaps[query]
+        for place in range(distances.shape[1]):
+            if rows[query, place] < 0:
+                continue
+            key = pack(distances[query, place], rows[query, place])
+            if key < heap[0]:
+                replace_largest(heap, key)
+
+
+@kernel
 def unpack(keys: U64, rows: I64, distances: F32) -> None:
     """Write the rows and distances of ``keys`` uint64[q, k]; free places become -1 and ``inf``."""
     for query in range(keys.shape[0]):
@@ -142,3 +155,27 @@ def k_smallest(distances: F32, k: int) -> tuple[I64, F32]:
     places, nearest = drain(heaps)
     places[np.isinf(nearest) & (nearest > 0)] = -1
     return places, nearest
+
+
+def nearest_rows(rows: I64, distances: F32, k: int) -> tuple[I64, F32]:
+    """Sort each query's candidates and keep the k nearest.
+
+    Parameters
+    ----------
+    rows : int64[q, m]
+        Candidates, in any order; -1 for none.
+    distances : float32[q, m]
+        Their distances.
+    k : int
+        At least 1.
+
+    Returns
+    -------
+    rows : int64[q, k]
+        Nearest first, the lower row first among equals; -1 past the last.
+    distances : float32[q, k]
+        Their distances; ``inf`` past the last.
+    """
+    heaps = new_heaps(len(rows), k)
+    push_own_rows(frozen(distances), frozen(rows), heaps)
+    return drain(heaps)

@@ -13,7 +13,7 @@ from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentEr
 from vecstore.schemes.base import TableShape
 from vecstore.types import F32, as_matrix
 
-__all__ = ["check_budget", "output_buffer", "queries_matrix", "stored_array", "table_matrix"]
+__all__ = ["check_budget", "check_magnitude", "output_buffer", "queries_matrix", "stored_array", "table_matrix"]
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -45,6 +45,24 @@ def table_matrix(vectors: F32) -> F32:
     if array.ndim != 2 or array.shape[1] == 0:
         raise InvalidArgumentError(f"vectors: expected [n, dim], got shape {list(array.shape)}", field="vectors")
     return as_matrix(array, dim=array.shape[1])
+
+
+def check_magnitude(name: str, vectors: F32, largest: float) -> None:
+    """Check that no value of float32[n, dim] is beyond ``largest`` in either direction.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Names the first row that has one, and the scheme.
+    """
+    if vectors.size == 0 or max(vectors.max(), -vectors.min()) <= largest:
+        return
+    row = int(np.flatnonzero((np.abs(vectors) > largest).any(axis=1))[0])
+    raise InvalidArgumentError(
+        f"vectors: row {row} has a value beyond {largest:g}, the largest that scheme {name!r} can hold; "
+        "scale the vectors, or use the scheme 'full'",
+        field="vectors",
+    )
 
 
 def queries_matrix(queries: F32, dim: int) -> F32:

@@ -6,7 +6,7 @@ import numpy as np
 
 from vecstore.kernels import factored
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import QUERY_TILE, Operands
+from vecstore.kernels.distance import QUERY_GROUP, Operands
 from vecstore.types import F32, I64
 
 __all__ = ["FactoredScorer"]
@@ -55,4 +55,4 @@ class FactoredScorer:
 
     def _buffers(self) -> tuple[F32, F32]:
         """Give new buffers, because threads may share a scorer."""
-        return np.empty(self._scratch, np.float32), np.empty((QUERY_TILE, self._inner.shape[1]), np.float32)
+        return np.empty(self._scratch, np.float32), np.empty((QUERY_GROUP, self._inner.shape[1]), np.float32)

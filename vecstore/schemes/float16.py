@@ -9,11 +9,17 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import lookup
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
-from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
+from vecstore.schemes.checks import (
+    check_budget,
+    check_magnitude,
+    output_buffer,
+    queries_matrix,
+    stored_array,
+    table_matrix,
+)
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.scorer import KernelScorer, check_rows
 from vecstore.types import F32, I64, U16, Metric
@@ -66,14 +72,7 @@ class Float16(Scheme, frozen=True, kw_only=True, tag="float16"):
         InvalidArgumentError
             Names the first row that has one.
         """
-        if vectors.size == 0 or max(vectors.max(), -vectors.min()) <= LARGEST:
-            return
-        row = int(np.flatnonzero((np.abs(vectors) > LARGEST).any(axis=1))[0])
-        raise InvalidArgumentError(
-            f"vectors: row {row} has a value beyond {LARGEST:.0f}, the largest of float16; "
-            "scale the vectors, or use the scheme 'full' or 'int8'",
-            field="vectors",
-        )
+        check_magnitude(self.name, vectors, LARGEST)
 
     def fit(
         self,

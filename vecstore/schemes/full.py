@@ -32,7 +32,9 @@ class Full(Scheme, frozen=True, kw_only=True, tag="full"):
     name: ClassVar[str] = "full"
     family: ClassVar[Family] = Family.BASELINE
     paper: ClassVar[str] = "none: IEEE 754 binary32"
-    capabilities: ClassVar[Capabilities] = Capabilities(posthoc=True, appendable=True, exact=True, graph=True, trained=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        posthoc=True, appendable=True, exact=True, graph=True, trained=True
+    )
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
 
     version: Literal[1] = 1

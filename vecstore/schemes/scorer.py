@@ -11,7 +11,14 @@ from vecstore.kernels.distance import Operands
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, Metric
 
-__all__ = ["CheckedScorer", "KernelScorer", "bias_of", "check_rows"]
+__all__ = ["CheckedScorer", "KernelScorer", "bias_of", "check_rows", "coarse"]
+
+
+def coarse(scorer: Scorer) -> Scorer:
+    """Give the scorer that computes what graph walks compute: quicker, for results that are scored again."""
+    if isinstance(scorer, KernelScorer) and scorer.traversal is not scorer.operands:
+        return scorer.with_traversal_only()
+    return scorer
 
 
 def bias_of(metric: Metric) -> np.float32:
@@ -57,6 +64,10 @@ class KernelScorer:
         self.traversal = traversal
         self._n_rows = n_rows
         self._n_queries = n_queries
+
+    def with_traversal_only(self) -> KernelScorer:
+        """Give the scorer of the same queries that computes everything with ``traversal``."""
+        return KernelScorer(self._n_rows, self._n_queries, self.traversal, self.traversal)
 
     def scan(self, start: int, stop: int, out: F32) -> None:
         """Write the distances of rows start..stop into ``out`` float32[q, stop - start].

@@ -53,21 +53,21 @@ def published(path: Path) -> Iterator[Path]:
     StorageFull
         The disk ran full while the block wrote.
     """
-    temporary = path.with_name(path.name + TEMPORARY)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    unfinished = path.with_name(path.name + TEMPORARY)
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        yield temporary
-        for file in sorted(temporary.iterdir()):
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        for file in sorted(unfinished.iterdir()):
             fsync_path(file)
-        fsync_path(temporary)
-        temporary.rename(path)
+        fsync_path(unfinished)
+        unfinished = unfinished.rename(path)
         fsync_path(path.parent)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise full_disk(error, path) or error from None
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 
@@ -87,7 +87,8 @@ def full_disk(error: Exception, path: Path) -> StorageFull | None:
 
     LMDB reports a full disk as EIO, so the free space is looked at as well.
     """
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    code = error.errno if isinstance(error, OSError) else getattr(error, "code", None)
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return _storage_full(path)
     if free_bytes(path) < 1 << 20:
         return _storage_full(path)

@@ -60,8 +60,13 @@ _OWNED = (HEADS, MANIFESTS, IDS, DELTA, TOMBSTONES)
 Operation = Callable[[Transaction], Any]
 
 
+def create_environment(path: Path) -> Environment:
+    """Make an empty catalog."""
+    return Environment(path, TABLES, readonly=False, create=True)
+
+
 def open_environment(path: Path, *, readonly: bool, relaxed: bool = False, map_gib: int = 64) -> Environment:
-    """Open the catalog's environment."""
+    """Open an existing catalog's environment."""
     return Environment(path, TABLES, optional=_ADDED_LATER, readonly=readonly, relaxed=relaxed, map_bytes=map_gib << 30)
 
 

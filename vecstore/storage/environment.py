@@ -34,6 +34,19 @@ from vecstore.storage.checksum import frame, frame_many, unframe
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
+_DATA_FILE = "data.mdb"
+#: What LMDB says of pages that make no sense; keys and table names are checked before they get here.
+_DAMAGE = (
+    lmdb.BadDbiError,
+    lmdb.BadValsizeError,
+    lmdb.CorruptedError,
+    lmdb.CursorFullError,
+    lmdb.IncompatibleError,
+    lmdb.NotFoundError,
+    lmdb.PageFullError,
+    lmdb.PageNotFoundError,
+    lmdb.ProblemError,
+)
 _MAX_READERS = 1_024
 _GIB = 1 << 30
 _LARGEST_MAP = 1 << 46
@@ -123,13 +136,15 @@ class Environment:
     Parameters
     ----------
     path : Path
-        Folder of the environment; created by a writer.
+        Folder of the environment.
     tables : dict of int to str
         Table numbers (they seed the checksums) and names.
     optional : set of int
         Tables that an older store may lack: a writer makes them, a reader does without until a writer has.
     readonly : bool
         Open for reading only.
+    create : bool
+        Make the environment and its tables where they are missing.
     relaxed : bool
         Leave out the second flush of a commit: the last commits may be lost, whole, at power loss.
     map_bytes : int
@@ -143,6 +158,7 @@ class Environment:
         *,
         optional: Set[int] = frozenset(),
         readonly: bool,
+        create: bool = False,
         relaxed: bool = False,
         map_bytes: int = 64 * _GIB,
     ) -> None:
@@ -157,9 +173,14 @@ class Environment:
         self._reopened = False
         self._env: Any = None
         self._tables: dict[int, Any] = {}
-        self._open()
+        self._open(create=create)
 
-    def _open(self) -> None:
+    def _open(self, *, create: bool) -> None:
+        if not create and not (self.path / _DATA_FILE).is_file():
+            # LMDB would make an empty one, and everything in the segments would pass for orphaned.
+            raise CorruptionError(
+                f"{self.path / _DATA_FILE}: the catalog is missing; restore the store from a copy", field="catalog.lmdb"
+            )
         try:
             self._env = lmdb.open(
                 str(self.path),
@@ -167,7 +188,7 @@ class Environment:
                 max_dbs=len(self._names),
                 max_readers=_MAX_READERS,
                 readonly=self._readonly,
-                create=not self._readonly,
+                create=create,
                 metasync=not self._relaxed,
                 writemap=False,
                 lib_version=0,
@@ -175,19 +196,25 @@ class Environment:
             self._env.reader_check()
             self._tables = {}
             for number in self._names:
-                self._open_table(number)
+                self._open_table(number, create=create or (number in self._optional and not self._readonly))
         except lmdb.Error as error:
+            if self._env is not None:
+                self._env.close()
+                self._env = None
             if "already open in this process" in str(error):
                 raise StoreLocked(
                     f"{self.path}: this process has the store open already; share that Database, which can be used "
                     "from any thread",
                     field="path",
                 ) from None
-            raise self._translate(error) from error
+            translated = self._translate(error)
+            if isinstance(translated, InternalError):
+                translated = FormatError(f"{self.path}: cannot be opened as a catalog ({error})", field="catalog.lmdb")
+            raise translated from error
 
-    def _open_table(self, number: int) -> None:
+    def _open_table(self, number: int, *, create: bool = False) -> None:
         try:
-            self._tables[number] = self._env.open_db(self._names[number].encode(), create=not self._readonly)
+            self._tables[number] = self._env.open_db(self._names[number].encode(), create=create)
         except lmdb.NotFoundError:
             if number not in self._optional:
                 raise
@@ -312,14 +339,16 @@ class Environment:
                 ) from error
             self._reopened = True
             self._env.close()
-            self._open()
+            self._env = None
+            self._open(create=False)
 
     def sync(self) -> None:
-        """Flush everything committed so far to the disk (matters only with relaxed durability)."""
+        """Flush everything committed so far to the disk; every commit has done so unless durability is relaxed."""
         self._check_process()
         with self._gate.shared(), self._translated():
             self._check_usable()
-            self._env.sync(True)
+            if self._relaxed:
+                self._env.sync(True)
 
     def close(self) -> None:
         """Close after running transactions have ended; a forked child lets the parent's alone."""
@@ -350,7 +379,7 @@ class Environment:
             raise self._translate(error) from error
 
     def _translate(self, error: Any) -> VecstoreError:
-        if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
+        if isinstance(error, _DAMAGE):
             return CorruptionError(f"{self.path}: {error}; restore the store from a copy", field="catalog.lmdb")
         if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError):
             return FormatError(f"{self.path}: not an LMDB file of this format ({error})", field="catalog.lmdb")

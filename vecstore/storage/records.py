@@ -28,7 +28,7 @@ class CollectionRecord(Config, frozen=True, kw_only=True):
     id_type : {"", "int64", "string"}
         Type of the ids, set by the first write.
     columns : dict of str to str
-        Metadata columns in order of first appearance, and their types (see ``vecstore/metadata.py``).
+        Metadata columns, sorted by name, and their types (see ``vecstore/metadata.py``).
     """
 
     uid: int

@@ -13,7 +13,7 @@ import filelock
 from vecstore.config import StoreConfig, decode_json, encode_json
 from vecstore.errors import FormatError, InvalidArgumentError, NotFoundError, StoreLocked
 from vecstore.storage.atomic import TEMPORARY, fsync_path, remove_folder, write_file
-from vecstore.storage.catalog import open_environment, referenced_segments
+from vecstore.storage.catalog import create_environment, open_environment, referenced_segments
 from vecstore.storage.environment import Environment
 from vecstore.storage.table_catalog import referenced_folders
 
@@ -111,7 +111,7 @@ def _create(path: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     (temporary / SEGMENTS).mkdir(parents=True)
     (temporary / TABLES).mkdir()
-    environment = open_environment(temporary / CATALOG, readonly=False)
+    environment = create_environment(temporary / CATALOG)
     marker: dict[str, Any] = {
         "format": FORMAT,
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

@@ -162,7 +162,7 @@ class Supernet(nn.Module):
                 for share, norm, table in zip(shares, self.norms, self.tables, strict=True)
             ]
         ).sum(0)
-        return mixed.reshape(*rows.shape, -1)
+        return mixed.reshape(*rows.shape, mixed.shape[1])
 
     def preferences(self) -> dict[int, float]:
         """Give the log probability of each candidate width."""

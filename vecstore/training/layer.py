@@ -46,7 +46,7 @@ class EmbeddingLayer(nn.Module):
             raise InvalidArgumentError(
                 f"ids: expected int64[batch, {len(self.plan.fields)}], got {list(ids.shape)}", field="ids"
             )
-        rows = (ids + self.starts).split(self._counts, dim=1)
+        rows = torch.split(ids + self.starts, self._counts, dim=1)
         return torch.cat([part(own) for part, own in zip(self.parts, rows, strict=True)], dim=1)
 
     def extra_loss(self) -> Tensor:

@@ -69,7 +69,7 @@ class MgqePart(TrainablePart):
         self._loss = torch.zeros(())
         # Whether weights may have changed since all rows got their codes.
         self._stale = True
-        self.register_load_state_dict_post_hook(_forget_codes)
+        self.register_load_state_dict_post_hook(_forget_codes)  # type: ignore[no-untyped-call]
         self._choose_hot(None)
 
     def forward(self, rows: Tensor) -> Tensor:

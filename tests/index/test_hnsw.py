@@ -1,0 +1,275 @@
+"""The graph: built the same every time, stored and opened, and good at finding."""
+
+from __future__ import annotations
+
+import itertools
+
+import hnswlib
+import numpy as np
+import pytest
+
+from tests import reference
+from vecstore import schemes
+from vecstore.config import HnswConfig
+from vecstore.errors import CorruptionError, InternalError, InvalidArgumentError, StoreClosed
+from vecstore.index import hnsw
+from vecstore.index.exact import exact_search
+from vecstore.index.hnswlib_export import export_levels
+from vecstore.types import Metric, unit_rows
+
+N_ROWS, DIM, N_QUERIES = 6_000, 24, 100
+CONFIG = HnswConfig(M=8, ef_construction=80)
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(11)
+    vectors = unit_rows(reference.clustered(rng, N_ROWS + N_QUERIES, DIM))
+    return vectors[:N_ROWS], vectors[N_ROWS:]
+
+
+@pytest.fixture(scope="module")
+def graphs(data):
+    return {metric: hnsw.build(data[0], metric, CONFIG) for metric in Metric}
+
+
+@pytest.fixture(scope="module")
+def graph(graphs):
+    return graphs[Metric.L2]
+
+
+@pytest.fixture
+def scorer(data):
+    return schemes.from_config("full").fit(data[0]).scorer(data[1], Metric.L2)
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("name", [name for name in schemes.names() if schemes.get(name).capabilities.graph])
+def test_recall_on_every_scheme_and_metric(data, graphs, name, metric):
+    scorer = schemes.from_config(name).fit(data[0]).scorer(data[1], metric)
+    expected, _ = exact_search(scorer, N_QUERIES, N_ROWS, 10)
+    hits = graphs[metric].search(scorer, N_QUERIES, 40, 120)
+    distances = np.empty(hits.rows.shape, np.float32)
+    scorer.rerank(hits.rows, distances)
+    found = np.take_along_axis(hits.rows, np.argsort(distances, axis=1, kind="stable")[:, :10], 1)
+    assert reference.recall(found, expected) >= 0.99
+    assert hits.complete.all()
+
+
+def test_results_are_sorted_and_have_the_right_distances(graph, scorer):
+    hits = graph.search(scorer, N_QUERIES, 10, 50)
+    expected = np.empty(hits.rows.shape, np.float32)
+    scorer.rerank(hits.rows, expected)
+    np.testing.assert_array_equal(hits.distances, expected)
+    assert (np.diff(hits.distances, axis=1) >= 0).all()
+    assert all(len(set(line)) == 10 for line in hits.rows.tolist())
+
+
+def test_more_ef_finds_no_less_on_average(graph, scorer):
+    expected, _ = exact_search(scorer, N_QUERIES, N_ROWS, 10)
+    reached = [reference.recall(graph.search(scorer, N_QUERIES, 10, ef).rows, expected) for ef in (10, 40, 160)]
+    assert reached == sorted(reached)
+    assert reached[0] >= 0.7
+
+
+def test_recall_is_that_of_hnswlib(data, graph, scorer):
+    theirs = hnswlib.Index("l2", DIM)
+    theirs.init_index(N_ROWS, M=CONFIG.M, ef_construction=CONFIG.ef_construction, random_seed=CONFIG.seed)
+    theirs.add_items(data[0], num_threads=1)
+    theirs.set_ef(30)
+    labels, _ = theirs.knn_query(data[1], 10, num_threads=1)
+    expected, _ = exact_search(scorer, N_QUERIES, N_ROWS, 10)
+    ours = reference.recall(graph.search(scorer, N_QUERIES, 10, 30).rows, expected)
+    assert ours >= reference.recall(labels.astype(np.int64), expected) - 0.005
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
+def test_filtered_search_finds_the_kept(rng, graph, scorer, share):
+    kept = rng.random(N_ROWS) < share
+    expected, _ = exact_search(scorer, N_QUERIES, np.flatnonzero(kept), 10)
+    hits = graph.search(scorer, N_QUERIES, 10, 60, mask=kept)
+    assert hits.complete.all()
+    assert kept[hits.rows].all()
+    assert reference.recall(hits.rows, expected) >= 0.97
+
+
+@pytest.mark.parametrize("side", ["near", "far"])
+def test_filters_that_go_with_the_vectors(data, graph, scorer, side):
+    along = data[0] @ data[1][0]
+    kept = along > np.quantile(along, 0.9) if side == "near" else along < np.quantile(along, 0.1)
+    expected, _ = exact_search(scorer, N_QUERIES, np.flatnonzero(kept), 10)
+    hits = graph.search(scorer, N_QUERIES, 10, 60, mask=kept)
+    assert kept[hits.rows].all()
+    assert reference.recall(hits.rows, expected) >= 0.9
+
+
+def test_a_narrow_limit_makes_queries_give_up(rng, graph, scorer):
+    kept = np.zeros(N_ROWS, np.bool_)
+    kept[rng.integers(0, N_ROWS, 3)] = True
+    hits = graph.search(scorer, N_QUERIES, 10, 10, mask=kept, max_evals=500)
+    assert not hits.complete.any()
+    whole = graph.search(scorer, N_QUERIES, 10, 10, mask=kept)
+    assert whole.complete.all()
+    assert (np.sort(whole.rows, axis=1)[:, -kept.sum() :] == np.flatnonzero(kept)).all()
+
+
+def test_a_mask_of_all_rows_finds_what_no_mask_finds(graph, scorer):
+    plain = graph.search(scorer, N_QUERIES, 10, 200)
+    masked = graph.search(scorer, N_QUERIES, 10, 200, mask=np.ones(N_ROWS, np.bool_))
+    assert reference.recall(masked.rows, plain.rows) >= 0.999
+
+
+def test_a_mask_of_no_rows_finds_nothing(graph, scorer):
+    hits = graph.search(scorer, N_QUERIES, 10, 20, mask=np.zeros(N_ROWS, np.bool_))
+    assert (hits.rows == -1).all()
+    assert np.isinf(hits.distances).all()
+
+
+def test_a_batch_gives_what_single_queries_give(data, graph):
+    table = schemes.from_config("int8").fit(data[0])
+    together = graph.search(table.scorer(data[1], Metric.L2), N_QUERIES, 10, 40)
+    for number in range(0, N_QUERIES, 9):
+        alone = graph.search(table.scorer(data[1][number : number + 1], Metric.L2), 1, 10, 40)
+        np.testing.assert_array_equal(alone.rows[0], together.rows[number])
+        np.testing.assert_array_equal(alone.distances[0], together.distances[number])
+
+
+def test_ef_beyond_all_rows_finds_everything_connected(rng):
+    vectors = rng.standard_normal((50, 4), dtype=np.float32)
+    graph = hnsw.build(vectors, Metric.L2, CONFIG)
+    scorer = schemes.from_config("full").fit(vectors).scorer(vectors[:3], Metric.L2)
+    hits = graph.search(scorer, 3, 60, 1_000)
+    expected, distances = exact_search(scorer, 3, 50, 60)
+    np.testing.assert_array_equal(hits.rows, expected)
+    np.testing.assert_array_equal(hits.distances, distances)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 5])
+def test_tiny_graphs(rng, n_rows):
+    vectors = rng.standard_normal((n_rows, 3), dtype=np.float32)
+    graph = hnsw.build(vectors, Metric.L2, CONFIG)
+    scorer = schemes.from_config("full").fit(vectors).scorer(vectors, Metric.L2)
+    assert graph.search(scorer, n_rows, 1, 1).rows.ravel().tolist() == list(range(n_rows))
+
+
+def test_identical_rows(rng):
+    vectors = np.ones((300, 5), np.float32)
+    graph = hnsw.build(vectors, Metric.L2, CONFIG)
+    scorer = schemes.from_config("full").fit(vectors).scorer(vectors[:1], Metric.L2)
+    hits = graph.search(scorer, 1, 10, 20)
+    assert (hits.distances == 0).all()
+    assert len(set(hits.rows[0].tolist())) == 10
+
+
+def test_the_build_repeats_itself(data):
+    first, second = (hnsw.build(data[0][:2_000], Metric.COSINE, CONFIG).arrays() for _ in range(2))
+    assert {key: array.tobytes() for key, array in first.items()} == {
+        key: array.tobytes() for key, array in second.items()
+    }
+
+
+def test_arrays_survive_storage(graph, scorer, tmp_path):
+    np.savez(tmp_path / "graph.npz", **graph.arrays())
+    with np.load(tmp_path / "graph.npz", allow_pickle=False) as stored:
+        reopened = hnsw.Graph.open(dict(stored), N_ROWS)
+    assert reopened.nbytes == graph.nbytes == sum(array.nbytes for array in graph.arrays().values())
+    for one, two in zip(reopened.search(scorer, 100, 10, 40), graph.search(scorer, 100, 10, 40), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_levels_are_consistent(graph):
+    arrays = graph.arrays()
+    starts, nodes, down, upper = (arrays[key] for key in ("level_starts", "nodes", "down", "upper_links"))
+    assert len(starts) >= 3
+    for level, (start, stop) in enumerate(itertools.pairwise(starts)):
+        assert (np.diff(nodes[start:stop]) > 0).all()
+        used = upper[start:stop][upper[start:stop] >= 0]
+        assert ((used >= start) & (used < stop)).all()
+        below = down[start:stop]
+        np.testing.assert_array_equal(below if level == 0 else nodes[below], nodes[start:stop])
+
+
+def test_links_are_those_of_hnswlib(data):
+    index = hnswlib.Index("l2", DIM)
+    index.init_index(500, M=4, ef_construction=40, random_seed=1)
+    index.add_items(data[0][:500], num_threads=1)
+    levels = export_levels(index.__getstate__()[0])
+    assert levels.level0.shape == (500, 8)
+    for row, links in enumerate(levels.level0):
+        used = links[links >= 0]
+        assert row not in used
+        assert len(used)
+        assert (links[len(used) :] == -1).all()
+    assert levels.entry in levels.nodes[-1]
+    for below, above in zip([np.arange(500), *levels.nodes], levels.nodes, strict=False):
+        assert np.isin(above, below).all()
+    for nodes, links in zip(levels.nodes, levels.links, strict=True):
+        assert np.isin(links[links >= 0], nodes).all()
+
+
+def test_another_layout_is_noticed(data):
+    index = hnswlib.Index("l2", DIM)
+    index.init_index(100, M=4, ef_construction=40, random_seed=1)
+    index.add_items(data[0][:100], num_threads=1)
+    state = index.__getstate__()[0]
+    for change in (
+        {"size_data_per_element": state["size_data_per_element"] + 4},
+        {"label_offset": 0},
+        {"size_links_per_element": state["size_links_per_element"] + 4},
+        {"offset_level0": state["offset_data"]},
+    ):
+        with pytest.raises(InternalError, match="hnswlib"):
+            export_levels({**state, **change})
+
+
+def test_progress_and_stop(data):
+    reports = []
+    hnsw.build(data[0][:1_500], Metric.L2, CONFIG, on_progress=lambda *report: reports.append(report))
+    assert reports[-1] == (1_500, 1_500)
+    assert len(reports) >= 3
+    answers = iter([False, True])
+    with pytest.raises(StoreClosed, match="stopped"):
+        hnsw.build(data[0], Metric.L2, CONFIG, should_stop=lambda: next(answers))
+
+
+def test_a_graph_needs_rows():
+    with pytest.raises(InvalidArgumentError, match="1 to"):
+        hnsw.build(np.empty((0, 4), np.float32), Metric.L2, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"links": None},
+        {"links": np.zeros((10, 16), np.int32)},
+        {"links": np.zeros((N_ROWS, 16), np.int64)},
+        {"down": np.zeros(3, np.int32)},
+        {"upper_links": np.zeros((3, 8), np.int32)},
+        {"level_starts": np.array([0, 5], np.int64)},
+        {"level_starts": np.array([], np.int64)},
+        {"entry": np.array([-1], np.int64)},
+        {"entry": np.array([2**40], np.int64)},
+        {"entry": np.array([0], np.int64)},
+        {"entry": np.array([0, 0], np.int64)},
+    ],
+    ids=lambda change: f"{next(iter(change))}-{getattr(next(iter(change.values())), 'shape', None)}",
+)
+def test_arrays_that_do_not_fit_are_corruption(graph, change):
+    arrays = {key: value for key, value in {**graph.arrays(), **change}.items() if value is not None}
+    with pytest.raises(CorruptionError, match="graph"):
+        hnsw.Graph.open(arrays, N_ROWS)
+
+
+def test_wrong_arguments_of_search(graph, scorer):
+    for arguments, options, message in (
+        ((100, 11, 10), {}, "ef"),
+        ((100, 0, 10), {}, "ef"),
+        ((100, 5, 10), {"mask": np.ones(3, np.bool_)}, "mask"),
+        ((100, 5, 10), {"mask": np.ones(N_ROWS, np.int8)}, "mask"),
+        ((100, 5, 10), {"mask": np.ones(N_ROWS, np.bool_), "max_evals": 0}, "max_evals"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=message):
+            graph.search(scorer, *arguments, **options)
+    scorer.traversal = None
+    with pytest.raises(InvalidArgumentError, match="exact"):
+        graph.search(scorer, 100, 5, 10)
