@@ -320,3 +320,53 @@ def unified_rows(config, arrays, rows):
 def bits_of(words):
     """The bits of uint64 words, least significant first, as bool."""
     return np.array([int(word) >> bit & 1 for word in words for bit in range(64)], bool)
+
+
+def hash_rows(config, arrays, rows):
+    """Rows float32[n, d] of the scheme hash, from its config and arrays."""
+    return arrays["rows"][[bucket(mixed(row, arrays["salt"][0]), config["buckets"]) for row in rows]]
+
+
+def fields_rows(config, arrays, rows, dim):
+    """Rows float32[n, dim] of several fields, each decoded by the twin of its part."""
+    sizes = iter(field["size"] for field in config["fields"])
+    ends = np.cumsum([sum(itertools.islice(sizes, part["fields"])) for part in config["parts"]])
+    found = np.empty((len(rows), dim), np.float32)
+    for line, row in enumerate(rows):
+        number = int(np.flatnonzero(row < ends)[0])
+        own = {name.removeprefix(f"{number}."): a for name, a in arrays.items() if name.startswith(f"{number}.")}
+        first = ends[number - 1] if number else 0
+        found[line] = rows_of(config["parts"][number]["scheme"], own, np.array([row - first]), dim)[0]
+    return found
+
+
+#: Scheme -> decoder(config, arrays, rows, dim), each written from the table in docs/file-format.md.
+DECODERS = {
+    "adapt": lambda config, arrays, rows, dim: adapt_rows(config, arrays, rows),
+    "alpt": lambda config, arrays, rows, dim: coded_rows(arrays, rows),
+    "autodim": lambda config, arrays, rows, dim: projected_rows(arrays, rows),
+    "autosrh": sparse_rows,
+    "compo": lambda config, arrays, rows, dim: compo_rows(config, arrays, rows),
+    "dedup": lambda config, arrays, rows, dim: dedup_rows(config, arrays, rows),
+    "deeplight": sparse_rows,
+    "dhe": lambda config, arrays, rows, dim: dhe_rows(config, arrays, rows),
+    "fields": fields_rows,
+    "float16": lambda config, arrays, rows, dim: arrays["rows"][rows].view(np.float16).astype(np.float32),
+    "full": lambda config, arrays, rows, dim: arrays["rows"][rows],
+    "hash": lambda config, arrays, rows, dim: hash_rows(config, arrays, rows),
+    "int16": lambda config, arrays, rows, dim: coded_rows(arrays, rows),
+    "int8": lambda config, arrays, rows, dim: coded_rows(arrays, rows),
+    "mde": lambda config, arrays, rows, dim: projected_rows(arrays, rows),
+    "mgqe": lambda config, arrays, rows, dim: mgqe_rows(config, arrays, rows),
+    "optembed": optembed_rows,
+    "robe": robe_rows,
+    "ttrec": lambda config, arrays, rows, dim: ttrec_rows(config, arrays, rows),
+    "unified": lambda config, arrays, rows, dim: unified_rows(config, arrays, rows),
+}
+
+
+def rows_of(config, arrays, rows, dim):
+    """Rows float32[n, dim] of any scheme, from its config and arrays."""
+    if config["scheme"] not in DECODERS:
+        raise NotImplementedError(f"scheme {config['scheme']!r} has no twin in tests/reference.py; write one")
+    return DECODERS[config["scheme"]](config, arrays, rows, dim)

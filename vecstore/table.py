@@ -19,7 +19,7 @@ from vecstore.storage.atomic import remove_folder
 from vecstore.storage.environment import Environment
 from vecstore.storage.records import TableEntry, TableRecord
 from vecstore.storage.table_files import write_table
-from vecstore.table_api import MAX_KEEP, OnUnknown, TableStats, TableVersion
+from vecstore.table_api import MAX_KEEP, OnUnknown, TableStats, TableVersion, as_field, as_lookups
 from vecstore.table_version import OpenVersion, stored_version
 from vecstore.types import F32, Hits, Metric, as_count, as_metric, as_queries
 
@@ -69,12 +69,12 @@ class EmbeddedTable:
 
     def lookup(self, ids: Any, *, field: str | None = None, on_unknown: OnUnknown = "error") -> F32:
         """Give the vectors of ids: int64[n, fields], or int64[n] of one field."""
-        return lookup(self.current(), ids, field, on_unknown)
+        return lookup(self.current(), ids, as_field(field), on_unknown)
 
     def search(self, queries: Any, k: int = 10, *, field: str | None = None, metric: Metric | str = "ip") -> Hits:
         """Give the k nearest ids of a field for each query."""
         k = as_count(k, name="k", limit=MAX_K)
-        chosen = as_metric(metric)
+        chosen, field = as_metric(metric), as_field(field)
         version = self.current()
         matrix = as_queries(queries, dim=version.description.dim)
         return version.search(matrix, k, self._field(version, field), chosen)
@@ -216,7 +216,7 @@ class Tables:
 
     def lookup_many(self, requests: Sequence[tuple[str, str | None, Any]], on_unknown: OnUnknown) -> list[F32]:
         """Look up in several tables, each in one version."""
-        checked = [_checked_request(request) for request in requests]
+        checked = as_lookups(requests)
         versions = {name: self.get(name).current() for name, _, _ in checked}
         return [lookup(versions[name], ids, field, on_unknown) for name, field, ids in checked]
 
@@ -238,11 +238,3 @@ def lookup(version: OpenVersion, ids: Any, field: str | None, on_unknown: OnUnkn
     if field is None:
         return version.table.lookup_fields(given, on_unknown=on_unknown)
     return version.table.lookup_field(field, given, on_unknown=on_unknown)
-
-
-def _checked_request(request: Any) -> tuple[str, str | None, Any]:
-    if not isinstance(request, tuple) or len(request) != 3:
-        raise InvalidArgumentError(
-            "requests: expected (table, field, ids) each, with None for all fields", field="requests"
-        )
-    return request

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from vecstore.types import F32, Hits, Metric
+from vecstore.errors import InvalidArgumentError
+from vecstore.types import F32, Hits, Metric, as_name
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["KEEP_VERSIONS", "MAX_KEEP", "OnUnknown", "Table", "TableStats", "TableVersion"]
+__all__ = ["KEEP_VERSIONS", "MAX_KEEP", "OnUnknown", "Table", "TableStats", "TableVersion", "as_field", "as_lookups"]
 
 #: Versions of a table that are kept when the caller does not say, and at most.
 KEEP_VERSIONS = 3
@@ -224,3 +223,31 @@ class TablesDatabase(Protocol):
             What each look-up gives. All requests of one table are answered from one version of it.
         """
         ...
+
+
+def as_field(field: Any) -> str | None:
+    """Give the name of a field, or None.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Neither.
+    """
+    if field is not None and not isinstance(field, str):
+        raise InvalidArgumentError(f"field: expected the name of a field, got {field!r}", field="field")
+    return field
+
+
+def as_lookups(requests: Any) -> list[tuple[str, str | None, Any]]:
+    """Give (table, field, ids) of each request, names checked.
+
+    Raises
+    ------
+    InvalidArgumentError
+        One is none.
+    """
+    if not isinstance(requests, Sequence) or any(not isinstance(one, tuple) or len(one) != 3 for one in requests):
+        raise InvalidArgumentError(
+            "requests: expected a list of (table, field, ids), with None for all fields", field="requests"
+        )
+    return [(as_name(table), as_field(field), ids) for table, field, ids in requests]

@@ -3,306 +3,482 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests import reference
+from tests.schemes.tables import (
+    BUDGETS,
+    CASES,
+    DIM,
+    FIELDS_CASE,
+    N_ROWS,
+    ROOMIEST,
+    SHAPE,
+    decoded,
+    feasible,
+    fit_or_draw,
+    fits,
+    frequency,
+    table_of,
+    unit_matrix,
+)
 from vecstore import schemes
 from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError, NotFoundError
 from vecstore.kernels.scoring import Scorer
-from vecstore.schemes.base import CompressedTable, TableShape
+from vecstore.schemes.base import CompressedTable, OpenTable, TableShape
 from vecstore.types import Metric, unit_rows
 
 DIMS = (1, 2, 3, 15, 16, 17, 31, 33, 64, 384)
 
-pytestmark = pytest.mark.parametrize("name", schemes.names())
-
-
-def fitted(name, matrix, **options):
-    return schemes.from_config(name).fit(matrix, **options)
-
-
-@pytest.fixture
-def matrix(rng):
-    return unit_rows(reference.clustered(rng, 90, 33))
+over_names = pytest.mark.parametrize("name", schemes.names())
+over_cases = pytest.mark.parametrize("case", CASES, ids=str)
+over_schemes = pytest.mark.parametrize("case", [*ROOMIEST, FIELDS_CASE], ids=str)
+over_metrics = pytest.mark.parametrize("metric", list(Metric))
 
 
 @pytest.fixture
 def queries(rng):
-    return unit_rows(reference.clustered(rng, 5, 33))
+    return unit_rows(reference.clustered(rng, 5, DIM))
 
 
-@pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("n_rows", [1, 2, 67])
-def test_lookup_is_the_twins_before_and_after_storage(rng, name, dim, n_rows):
+def bytes_of(table):
+    return {key: array.tobytes() for key, array in table.arrays().items()}
+
+
+def skip_unless_fitted(case):
+    if not fits(case.name):
+        pytest.skip(f"{case.name} cannot be fitted")
+
+
+# Look-ups
+
+
+@over_names
+@pytest.mark.parametrize(("n_rows", "dim"), [*((67, dim) for dim in DIMS), (1, 17), (2, 17)])
+def test_lookup_is_the_twins_before_and_after_storage(rng, name, n_rows, dim):
+    shape = TableShape(rows=n_rows, dim=dim)
     matrix = (reference.clustered(rng, n_rows, dim) * np.exp(rng.uniform(-5, 5, (n_rows, 1)))).astype(np.float32)
-    expected = reference.decoded(name, matrix)
-    table = fitted(name, matrix)
-    assert table.shape == TableShape(rows=n_rows, dim=dim)
-    rows = rng.integers(0, n_rows, 50)
-    assert table.lookup(rows).tobytes() == expected[rows].tobytes()
-    reopened = table.scheme.open(table.shape, table.arrays())
-    assert reopened.lookup(rows).tobytes() == expected[rows].tobytes()
-    if table.scheme.capabilities.exact:
+    scheme = feasible(name, 0.5, shape).planned(shape)
+    table = fit_or_draw(scheme, matrix, counts=frequency(n_rows))
+    assert table.shape == shape
+    rows = rng.integers(0, n_rows, 20)
+    expected = decoded(table, rows)
+    assert np.isfinite(expected).all()
+    assert table.lookup(rows).tobytes() == expected.tobytes()
+    reopened = table.scheme.open(shape, table.arrays())
+    assert reopened.lookup(rows).tobytes() == expected.tobytes()
+    if scheme.capabilities.exact:
         assert table.lookup(rows).tobytes() == matrix[rows].tobytes()
+    if scheme.capabilities.appendable:
+        # What encodes row by row has a twin of the encoder too.
+        assert table.lookup(rows).tobytes() == reference.decoded(name, matrix)[rows].tobytes()
 
 
-@pytest.mark.parametrize("dim", DIMS)
-def test_bytes_are_those_of_the_arrays_and_of_the_plan(rng, name, dim):
-    matrix = reference.clustered(rng, 40, dim)
-    table = fitted(name, matrix)
+@over_cases
+def test_lookup_is_the_twins_at_every_budget_and_setting(case):
+    table = table_of(case)
+    expected = decoded(table)
+    assert table.lookup(np.arange(N_ROWS)).tobytes() == expected.tobytes()
+    rows = np.array([N_ROWS - 1, 0, 3, 3])
+    assert table.lookup(rows).tobytes() == expected[rows].tobytes()
+    assert table.lookup(rows.astype(np.uint8)).tobytes() == expected[rows].tobytes()
+    assert table.lookup(np.empty(0, np.int64)).shape == (0, DIM)
+
+
+@over_schemes
+def test_lookup_writes_into_out(case):
+    table = table_of(case)
+    out = np.full((3, DIM), np.nan, np.float32)
+    assert table.lookup(np.array([5, 89, 5]), out) is out
+    np.testing.assert_array_equal(out, decoded(table, np.array([5, 89, 5])))
+
+
+@over_schemes
+def test_lookup_refuses_an_out_that_does_not_fit(case):
+    read_only = np.empty((3, DIM), np.float32)
+    read_only.flags.writeable = False
+    for out in (
+        np.empty((2, DIM), np.float32),
+        np.empty((3, DIM - 1), np.float32),
+        np.empty((3, DIM), np.float64),
+        np.empty((3, 2 * DIM), np.float32)[:, ::2],
+        read_only,
+    ):
+        with pytest.raises(InvalidArgumentError, match="out: expected"):
+            table_of(case).lookup(np.array([1, 2, 3]), out)
+
+
+@over_schemes
+def test_rows_outside_are_not_found(case, queries):
+    table = table_of(case)
+    scorer = table.scorer(queries, Metric.L2)
+    for row in (-1, N_ROWS, 2**40):
+        with pytest.raises(NotFoundError, match=re.escape(f"no row {row}")):
+            table.lookup(np.array([0, row]))
+        with pytest.raises(NotFoundError):
+            scorer.gather(np.array([row]), np.empty((5, 1), np.float32))
+
+
+@over_schemes
+def test_only_schemes_that_say_so_have_vectors_of_unseen_ids(case):
+    table = table_of(case)
+    assert isinstance(table, OpenTable) == case.type.capabilities.unseen
+    if isinstance(table, OpenTable):
+        found = table.lookup_unseen(0, np.array([N_ROWS, 10**12]))
+        assert (found.shape, found.dtype) == ((2, DIM), np.float32)
+        assert np.isfinite(found).all()
+
+
+# Budgets and bytes
+
+
+@over_cases
+def test_bytes_are_those_of_the_arrays_and_within_the_budget(case):
+    table = table_of(case)
     written = sum(array.nbytes for array in table.arrays().values())
     assert table.nbytes == written
-    assert table.scheme.nbytes(table.shape) == written
-    planned = schemes.get(name).plan(table.shape, written)
-    assert planned.nbytes(table.shape) <= written
+    assert table.scheme.nbytes(SHAPE) == written
+    assert case is FIELDS_CASE or written <= case.allowed()
 
 
-def test_a_budget_below_the_floor_names_the_floor(name):
+@over_names
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_budget_below_the_floor_names_the_floor(name, counted):
+    shape = TableShape(rows=1000, dim=64)
+    counts = frequency(1000) if counted else None
+    with pytest.raises(BudgetInfeasible) as caught:
+        schemes.get(name).plan(shape, 1, counts)
+    floor = caught.value.floor
+    assert schemes.get(name).plan(shape, floor, counts).nbytes(shape) == floor
+    with pytest.raises(BudgetInfeasible) as caught:
+        schemes.get(name).plan(shape, floor - 1, counts)
+    assert caught.value.floor == floor
+
+
+@over_names
+def test_a_larger_budget_never_gives_a_smaller_table(name):
     shape = TableShape(rows=1000, dim=64)
     with pytest.raises(BudgetInfeasible) as caught:
-        schemes.get(name).plan(shape, 1)
-    floor = caught.value.floor
-    assert schemes.get(name).plan(shape, floor).nbytes(shape) == floor
-    with pytest.raises(BudgetInfeasible):
-        schemes.get(name).plan(shape, floor - 1)
-    assert schemes.get(name).plan(shape, 1.0).nbytes(shape) <= shape.float32_bytes
+        schemes.get(name).plan(shape, 1, frequency(1000))
+    budgets = np.linspace(caught.value.floor, shape.float32_bytes, 40).astype(int).tolist()
+    sizes = [schemes.get(name).plan(shape, budget, frequency(1000)).nbytes(shape) for budget in budgets]
+    assert sizes == sorted(sizes)
+    assert all(size <= budget for size, budget in zip(sizes, budgets, strict=True))
+    assert schemes.get(name).plan(shape, 1.0, frequency(1000)).nbytes(shape) <= shape.float32_bytes
 
 
+@over_cases
+def test_planning_the_bytes_of_a_table_gives_no_more(case):
+    if case is FIELDS_CASE:
+        pytest.skip("fields are planned by plan_fields")
+    planned = case.planned()
+    assert replace(case, budget=planned.nbytes(SHAPE)).planned().nbytes(SHAPE) <= planned.nbytes(SHAPE)
+
+
+@over_names
 @pytest.mark.parametrize("budget", [0.0, -0.5, 1.5, float("nan"), True, "half", None])
 def test_a_budget_that_is_none(name, budget):
     with pytest.raises(InvalidArgumentError, match="budget"):
         schemes.get(name).plan(TableShape(rows=10, dim=4), budget)
 
 
-@pytest.mark.parametrize("metric", list(Metric))
-@pytest.mark.parametrize("dim", DIMS)
-def test_distances_are_those_of_the_decoded_rows(rng, name, metric, dim):
-    matrix, queries = unit_rows(reference.clustered(rng, 70, dim)), unit_rows(reference.clustered(rng, 4, dim))
-    scorer = fitted(name, matrix).scorer(queries, metric)
-    out = np.full((4, 70), np.nan, np.float32)
-    scorer.scan(0, 70, out)
-    expected = reference.distances(reference.decoded(name, matrix), queries, metric)
-    np.testing.assert_allclose(out, expected, atol=3e-6)
+@over_names
+def test_unknown_parameters_are_refused(name):
+    with pytest.raises(InvalidArgumentError, match="colour"):
+        schemes.get(name).plan(SHAPE, 10**6, None, {"colour": "red"})
 
 
-@pytest.mark.parametrize("metric", list(Metric))
-def test_scan_gather_and_rerank_agree_bit_for_bit(rng, name, metric, matrix, queries):
-    scorer = fitted(name, matrix).scorer(queries, metric)
-    whole = np.empty((5, 90), np.float32)
-    scorer.scan(0, 90, whole)
+@over_names
+def test_a_table_may_have_no_rows(name):
+    shape = TableShape(rows=0, dim=4)
+    capabilities = schemes.get(name).capabilities
+    try:
+        table = schemes.get(name).plan(shape, 10**6).fit(np.empty((0, 4), np.float32))
+    except InvalidArgumentError as error:
+        # Joint schemes hold fields, which are never empty; what cannot be fitted cannot be fitted to nothing.
+        assert capabilities.joint or not fits(name), error.message
+        return
+    assert table.shape == shape
+    assert table.nbytes == table.scheme.nbytes(shape)
+    assert table.nbytes == 0 or not capabilities.appendable
+    assert table.lookup(np.empty(0, np.int64)).shape == (0, 4)
+
+
+# Distances
+
+
+@over_cases
+@over_metrics
+def test_distances_are_those_of_the_decoded_rows(case, metric, queries):
+    table = table_of(case)
+    rows = decoded(table)
+    out = np.full((5, N_ROWS), np.nan, np.float32)
+    table.scorer(queries, metric).scan(0, N_ROWS, out)
+    scale = max(1.0, float((rows.astype(np.float64) ** 2).sum(1).max()))
+    np.testing.assert_allclose(out, reference.distances(rows, queries, metric), rtol=0, atol=3e-6 * scale)
+
+
+@over_names
+@over_metrics
+def test_distances_in_any_number_of_dimensions(rng, name, metric):
+    for dim in DIMS:
+        shape = TableShape(rows=40, dim=dim)
+        queries = unit_rows(reference.clustered(rng, 4, dim))
+        table = table_of(feasible(name, 0.5, shape), 40, dim)
+        out = np.full((4, 40), np.nan, np.float32)
+        table.scorer(queries, metric).scan(0, 40, out)
+        rows = decoded(table)
+        scale = max(1.0, float((rows.astype(np.float64) ** 2).sum(1).max()))
+        expected = reference.distances(rows, queries, metric)
+        np.testing.assert_allclose(out, expected, rtol=0, atol=3e-6 * scale, err_msg=f"dim {dim}")
+
+
+@over_cases
+@over_metrics
+def test_scan_gather_and_rerank_agree_bit_for_bit(rng, case, metric, queries):
+    scorer = table_of(case).scorer(queries, metric)
+    whole = np.empty((5, N_ROWS), np.float32)
+    scorer.scan(0, N_ROWS, whole)
     part = np.empty((5, 11), np.float32)
     scorer.scan(40, 51, part)
     np.testing.assert_array_equal(part, whole[:, 40:51])
-    rows = rng.integers(0, 90, 33)
+    rows = rng.integers(0, N_ROWS, 33)
     gathered = np.empty((5, 33), np.float32)
     scorer.gather(rows, gathered)
     np.testing.assert_array_equal(gathered, whole[:, rows])
-    own = rng.integers(-1, 90, (5, 20))
-    reranked = np.empty((5, 20), np.float32)
+    own = rng.integers(-1, N_ROWS, (5, 20))
+    reranked = np.full((5, 20), np.nan, np.float32)
     scorer.rerank(own, reranked)
     expected = np.where(own < 0, np.inf, np.take_along_axis(whole, np.maximum(own, 0), 1))
     np.testing.assert_array_equal(reranked, expected)
 
 
-@pytest.mark.parametrize("metric", list(Metric))
-def test_a_query_alone_gets_the_distances_it_gets_in_a_batch(name, metric, matrix, queries):
-    table = fitted(name, matrix)
-    together = np.empty((5, 90), np.float32)
-    table.scorer(queries, metric).scan(0, 90, together)
+@over_cases
+@over_metrics
+def test_a_query_alone_gets_the_distances_it_gets_in_a_batch(case, metric, queries):
+    table = table_of(case)
+    together = np.empty((5, N_ROWS), np.float32)
+    table.scorer(queries, metric).scan(0, N_ROWS, together)
     for number in range(5):
-        alone = np.empty((1, 90), np.float32)
-        table.scorer(queries[number : number + 1], metric).scan(0, 90, alone)
+        alone = np.empty((1, N_ROWS), np.float32)
+        table.scorer(queries[number : number + 1], metric).scan(0, N_ROWS, alone)
         np.testing.assert_array_equal(alone[0], together[number])
 
 
-def test_nothing_asked_nothing_given(name, matrix, queries):
-    table = fitted(name, matrix)
-    assert table.lookup(np.empty(0, np.int64)).shape == (0, 33)
-    scorer = table.scorer(queries, Metric.L2)
+@over_cases
+@over_metrics
+def test_nothing_asked_nothing_given(case, metric, queries):
+    table = table_of(case)
+    scorer = table.scorer(queries, metric)
     scorer.gather(np.empty(0, np.int64), np.empty((5, 0), np.float32))
     scorer.scan(7, 7, np.empty((5, 0), np.float32))
     scorer.rerank(np.empty((5, 0), np.int64), np.empty((5, 0), np.float32))
-    none = table.scorer(queries[:0], Metric.COSINE)
-    none.scan(0, 90, np.empty((0, 90), np.float32))
+    nobody = np.full((5, 3), np.nan, np.float32)
+    scorer.rerank(np.full((5, 3), -1), nobody)
+    assert np.isposinf(nobody).all()
+    none = table.scorer(queries[:0], metric)
+    none.scan(0, N_ROWS, np.empty((0, N_ROWS), np.float32))
+    none.gather(np.array([1, 2]), np.empty((0, 2), np.float32))
+    none.rerank(np.empty((0, 2), np.int64), np.empty((0, 2), np.float32))
 
 
-def test_a_table_may_have_no_rows(name):
-    table = fitted(name, np.empty((0, 4), np.float32))
-    assert table.shape == TableShape(rows=0, dim=4)
-    assert table.nbytes == 0 or not table.scheme.row_arrays
-    assert table.lookup(np.empty(0, np.int64)).shape == (0, 4)
-
-
-def test_lookup_writes_into_out(name, matrix):
-    table = fitted(name, matrix)
-    out = np.full((3, 33), np.nan, np.float32)
-    assert table.lookup(np.array([5, 89, 5]), out) is out
-    np.testing.assert_array_equal(out, reference.decoded(name, matrix)[[5, 89, 5]])
-
-
-@pytest.mark.parametrize(
-    "out",
-    [
-        np.empty((2, 33), np.float32),
-        np.empty((3, 32), np.float32),
-        np.empty((3, 33), np.float64),
-        np.empty((3, 66), np.float32)[:, ::2],
-    ],
-    ids=["rows", "dim", "dtype", "strides"],
-)
-def test_lookup_refuses_an_out_that_does_not_fit(name, matrix, out):
-    with pytest.raises(InvalidArgumentError, match="out: expected"):
-        fitted(name, matrix).lookup(np.array([1, 2, 3]), out)
-
-
-def test_read_only_outputs_are_refused(name, matrix, queries):
-    out = np.empty((5, 90), np.float32)
-    out.flags.writeable = False
-    table = fitted(name, matrix)
-    with pytest.raises(InvalidArgumentError, match="out: expected"):
-        table.scorer(queries, Metric.IP).scan(0, 90, out)
-    buffer = np.empty((1, 33), np.float32)
-    buffer.flags.writeable = False
-    with pytest.raises(InvalidArgumentError, match="out: expected"):
-        table.lookup(np.array([1]), buffer)
-
-
-@pytest.mark.parametrize("row", [-1, 90, 2**40])
-def test_rows_outside_are_not_found(name, matrix, queries, row):
-    table = fitted(name, matrix)
-    with pytest.raises(NotFoundError, match=re.escape(f"no row {row}")):
-        table.lookup(np.array([0, row]))
-    with pytest.raises(NotFoundError):
-        table.scorer(queries, Metric.L2).gather(np.array([row]), np.empty((5, 1), np.float32))
-
-
-def test_wrong_arguments_of_scorers(name, matrix, queries):
-    table = fitted(name, matrix)
+@over_schemes
+@over_metrics
+def test_wrong_arguments_of_scorers(case, metric, queries):
+    table = table_of(case)
+    for rows in (np.array([0.5]), np.array([[1]]), np.array([True])):
+        with pytest.raises(InvalidArgumentError, match="rows: expected int64"):
+            table.lookup(rows)
+    scorer = table.scorer(queries, metric)
     with pytest.raises(InvalidArgumentError, match="rows: expected int64"):
-        table.lookup(np.array([0.5]))
-    with pytest.raises(InvalidArgumentError, match="rows: expected int64"):
-        table.lookup(np.array([[1]]))
-    scorer = table.scorer(queries, Metric.L2)
-    with pytest.raises(InvalidArgumentError, match="outside"):
-        scorer.scan(80, 91, np.empty((5, 11), np.float32))
-    with pytest.raises(InvalidArgumentError, match="out: expected"):
-        scorer.scan(0, 90, np.empty((4, 90), np.float32))
+        scorer.gather(np.array([0.5]), np.empty((5, 1), np.float32))
+    for start, stop in ((80, N_ROWS + 1), (-1, 5), (5, 3)):
+        with pytest.raises(InvalidArgumentError, match="outside"):
+            scorer.scan(start, stop, np.empty((5, abs(stop - start)), np.float32))
     with pytest.raises(InvalidArgumentError, match="rows: expected int64"):
         scorer.rerank(np.zeros((4, 2), np.int64), np.empty((4, 2), np.float32))
-    for wrong in (queries[:, :32], queries[0], queries.astype(np.float64)):
+    for wrong in (queries[:, :-1], queries[0], queries.astype(np.float64)):
         with pytest.raises(InvalidArgumentError, match="queries: expected float32"):
-            table.scorer(wrong, Metric.L2)
+            table.scorer(wrong, metric)
 
 
-@pytest.mark.parametrize(
-    "vectors",
-    [np.zeros(4, np.float32), np.zeros((2, 0), np.float32), np.full((2, 2), np.nan), np.array([["a"]])],
-    ids=["flat", "no-dim", "nan", "text"],
-)
-def test_fit_refuses_what_is_no_matrix_of_numbers(name, vectors):
-    with pytest.raises(InvalidArgumentError, match="vectors"):
-        fitted(name, vectors)
+@over_schemes
+@over_metrics
+def test_scorers_refuse_an_out_that_does_not_fit(case, metric, queries):
+    scorer = table_of(case).scorer(queries, metric)
+    read_only = np.empty((5, 2), np.float32)
+    read_only.flags.writeable = False
+    for out in (np.empty((4, 2), np.float32), np.empty((5, 3), np.float32), np.empty((5, 2)), read_only):
+        with pytest.raises(InvalidArgumentError, match="out: expected"):
+            scorer.scan(0, 2, out)
+        with pytest.raises(InvalidArgumentError, match="out: expected"):
+            scorer.gather(np.array([0, 1]), out)
+        with pytest.raises(InvalidArgumentError, match="out: expected"):
+            scorer.rerank(np.zeros((5, 2), np.int64), out)
 
 
-def test_layout_and_dtype_of_the_input_do_not_matter(name, matrix):
-    rows = np.arange(90)
-    expected = fitted(name, matrix).lookup(rows)
-    spread = np.zeros((180, 66), np.float32)
+# Fitting
+
+
+@over_schemes
+def test_fit_refuses_what_is_no_matrix_of_numbers(case):
+    skip_unless_fitted(case)
+    scheme = case.planned()
+    wrong = [np.zeros(N_ROWS), np.zeros((N_ROWS, 0)), np.full((N_ROWS, DIM), np.nan), np.full((N_ROWS, DIM), "a")]
+    for vectors in wrong:
+        with pytest.raises(InvalidArgumentError, match="vectors"):
+            scheme.fit(vectors)
+
+
+@over_schemes
+def test_layout_and_dtype_of_the_input_do_not_matter(case):
+    skip_unless_fitted(case)
+    matrix, expected = unit_matrix(), bytes_of(case.planned().fit(unit_matrix()))
+    spread = np.zeros((2 * N_ROWS, 2 * DIM), np.float32)
     spread[::2, ::2] = matrix
     for same in (np.asfortranarray(matrix), spread[::2, ::2], matrix.astype(np.float64)):
-        np.testing.assert_array_equal(fitted(name, same).lookup(rows), expected)
+        assert bytes_of(case.planned().fit(same)) == expected
 
 
-def test_the_same_seed_gives_the_same_arrays(name, matrix):
-    one, two = (fitted(name, matrix, seed=5).arrays() for _ in range(2))
-    assert one.keys() == two.keys()
-    for key in one:
-        assert one[key].tobytes() == two[key].tobytes()
+@over_cases
+def test_the_same_seed_gives_the_same_arrays(case):
+    counts = frequency(N_ROWS) if case.counted else None
+    one, two = (bytes_of(fit_or_draw(case.planned(), unit_matrix(), counts=counts, seed=5)) for _ in range(2))
+    assert one == two
 
 
-def test_appended_rows_get_the_codes_they_would_have_had(name, matrix):
-    table = fitted(name, matrix[:60])
-    if not table.scheme.capabilities.appendable:
-        pytest.skip(f"{name} cannot encode further rows")
-    added, whole = table.encode(matrix[60:]), fitted(name, matrix).arrays()
-    assert set(added) == set(table.scheme.row_arrays)
-    for key in table.scheme.row_arrays:
-        np.testing.assert_array_equal(added[key], whole[key][60:])
+@over_schemes
+def test_ids_that_never_occur_do_no_harm(case):
+    never = np.zeros(N_ROWS, np.int64)
+    scheme = case.planned() if case is FIELDS_CASE else case.type.plan(SHAPE, case.budget, never)
+    table = fit_or_draw(scheme, unit_matrix(), counts=never)
+    assert np.isfinite(table.lookup(np.arange(N_ROWS))).all()
 
 
-def test_row_arrays_have_one_entry_a_row(name, matrix):
-    table = fitted(name, matrix)
-    assert set(table.scheme.row_arrays) <= set(table.arrays())
-    for key in table.scheme.row_arrays:
-        assert len(table.arrays()[key]) == 90
+@over_schemes
+def test_progress_ends_with_all_rows(case):
+    skip_unless_fitted(case)
+    reports = []
+    case.planned().fit(unit_matrix(), on_progress=lambda done, total: reports.append((done, total)))
+    assert reports[-1] == (N_ROWS, N_ROWS)
+    assert reports == sorted(reports)
 
 
-def test_stored_arrays_cannot_be_changed_and_may_be_read_only(name, matrix):
-    table = fitted(name, matrix)
+@over_cases
+def test_appended_rows_are_stored_as_those_before(case):
+    table, further = table_of(case), unit_matrix()[60:]
+    if not case.type.capabilities.appendable:
+        with pytest.raises(InvalidArgumentError, match=f"{case.name}.*further|{case.name}.*30 more rows"):
+            table.encode(further)
+        return
+    # The rows it has already, once more: they get the codes that they have.
+    added = table.encode(further)
+    assert added
+    assert set(added) <= set(table.scheme.row_arrays)
+    for key, array in added.items():
+        np.testing.assert_array_equal(array, table.arrays()[key][60:])
+    longer = {key: np.concatenate([a, added[key]]) if key in added else a for key, a in table.arrays().items()}
+    opened = table.scheme.open(TableShape(N_ROWS + 30, DIM), longer)
+    np.testing.assert_array_equal(opened.lookup(np.arange(N_ROWS, N_ROWS + 30)), table.lookup(np.arange(60, N_ROWS)))
+
+
+# Storage
+
+
+@over_cases
+def test_row_arrays_have_one_entry_a_row(case):
+    arrays = table_of(case).arrays()
+    for key in set(case.type.row_arrays) & set(arrays):
+        assert len(arrays[key]) == N_ROWS
+    # Rows can only be added to arrays that have one entry a row.
+    assert set(case.type.row_arrays) & set(arrays) or not case.type.capabilities.appendable
+
+
+@over_cases
+def test_stored_arrays_cannot_be_changed_and_are_not_changed(case):
+    table = table_of(case)
     for array in table.arrays().values():
         assert not array.flags.writeable
+        assert array.flags.c_contiguous
     copies = {key: array.copy() for key, array in table.arrays().items()}
-    table.scheme.open(table.shape, copies)
+    opened = table.scheme.open(table.shape, copies)
+    assert bytes_of(opened) == bytes_of(table)
     for array in copies.values():
         assert array.flags.writeable, "open() must not change the caller's arrays"
 
 
-def test_damaged_arrays_are_corruption(name, matrix):
-    table = fitted(name, matrix)
+@over_cases
+def test_damaged_arrays_are_corruption(case):
+    table = table_of(case)
     for key, array in table.arrays().items():
         others = {other: value for other, value in table.arrays().items() if other != key}
-        for wrong in ({}, {key: array[:-1]}, {key: array.astype(np.float64)}, {key: array[..., None]}):
-            with pytest.raises(CorruptionError, match=key):
+        shorter = {key: array[:-1]} if len(array) else {}
+        for wrong in ({}, shorter, {key: array.astype(np.complex64)}, {key: array[..., None]}):
+            with pytest.raises(CorruptionError, match=key.removeprefix("0.").removeprefix("1.").removeprefix("2.")):
                 table.scheme.open(table.shape, {**others, **wrong})
 
 
-def test_memory_maps_are_searched_in_place(name, matrix, queries, tmp_path):
-    table = fitted(name, matrix)
+@over_schemes
+def test_arrays_under_another_shape_are_refused_or_hold_that_many_rows(case):
+    table = table_of(case)
+    for shape in (TableShape(N_ROWS, DIM + 1), TableShape(N_ROWS, 1), TableShape(10**6, DIM), TableShape(1, DIM)):
+        try:
+            opened = table.scheme.open(shape, table.arrays())
+        except (CorruptionError, InvalidArgumentError):
+            continue
+        # Some forms fit several shapes, such as those that compute rows from any id.
+        found = opened.lookup(np.array([0, shape.rows - 1]))
+        assert found.shape == (2, shape.dim)
+        assert np.isfinite(found).all()
+
+
+@over_cases
+def test_memory_maps_are_searched_in_place(case, queries, tmp_path):
+    table = table_of(case)
     mapped = {}
     for key, array in table.arrays().items():
         np.save(tmp_path / f"{key}.npy", array)
-        mapped[key] = np.load(tmp_path / f"{key}.npy", mmap_mode="r")
+        mapped[key] = np.load(tmp_path / f"{key}.npy", mmap_mode="r" if array.size else None)
     reopened = table.scheme.open(table.shape, mapped)
     for key, array in reopened.arrays().items():
-        assert np.shares_memory(array, mapped[key])
-    one, two = np.empty((5, 90), np.float32), np.empty((5, 90), np.float32)
-    table.scorer(queries, Metric.L2).scan(0, 90, one)
-    reopened.scorer(queries, Metric.L2).scan(0, 90, two)
+        assert np.shares_memory(array, mapped[key]) or not array.size
+    one, two = np.empty((5, N_ROWS), np.float32), np.empty((5, N_ROWS), np.float32)
+    table.scorer(queries, Metric.L2).scan(0, N_ROWS, one)
+    reopened.scorer(queries, Metric.L2).scan(0, N_ROWS, two)
     np.testing.assert_array_equal(one, two)
-    np.testing.assert_array_equal(reopened.lookup(np.arange(90)), table.lookup(np.arange(90)))
+    np.testing.assert_array_equal(reopened.lookup(np.arange(N_ROWS)), table.lookup(np.arange(N_ROWS)))
 
 
-def test_config_survives_json(name):
-    config = schemes.from_config(name)
+# Configs and protocols
+
+
+@over_cases
+def test_config_survives_json(case):
+    config = table_of(case).scheme
     data = config.to_dict()
-    assert data["scheme"] == name
-    assert schemes.from_config(data) == config
+    read = case.type.from_dict if case is FIELDS_CASE else schemes.from_config
+    assert data["scheme"] == case.name
+    assert read(data) == config
     with pytest.raises(InvalidArgumentError, match="colour"):
-        schemes.from_config({**data, "colour": "red"})
+        read({**data, "colour": "red"})
     with pytest.raises(InvalidArgumentError):
-        schemes.from_config({**data, "version": 2})
+        read({**data, "version": 2})
 
 
-def test_the_class_says_what_it_is(name):
-    scheme = schemes.get(name)
-    assert scheme.name == name
-    assert scheme.paper
-    assert scheme.__doc__
-    assert scheme.row_arrays
-
-
-def test_protocols_are_met_and_graph_capability_is_true(name, matrix, queries):
-    table = fitted(name, matrix)
+@over_schemes
+def test_protocols_are_met_and_graph_capability_is_true(case, queries):
+    table = table_of(case)
     assert isinstance(table, CompressedTable)
-    scorer = table.scorer(queries, Metric.IP)
-    assert isinstance(scorer, Scorer)
-    assert (scorer.traversal is not None) == table.scheme.capabilities.graph
+    for metric in Metric:
+        scorer = table.scorer(queries, metric)
+        assert isinstance(scorer, Scorer)
+        assert (scorer.traversal is not None) == table.scheme.capabilities.graph
 
 
-def test_progress_ends_with_all_rows(name, matrix):
-    reports = []
-    fitted(name, matrix, on_progress=lambda done, total: reports.append((done, total)))
-    assert reports[-1] == (90, 90)
-    assert reports == sorted(reports)
+def test_every_scheme_is_in_the_cases_at_several_budgets():
+    for name in schemes.names():
+        assert {case.budget for case in CASES if case.name == name}
+    assert len(CASES) > len(BUDGETS) * len(schemes.names()) / 2

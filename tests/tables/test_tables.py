@@ -142,11 +142,19 @@ def test_look_ups_in_several_tables_at_once(database, table):
     assert database.lookup_many([]) == []
     with pytest.raises(vecstore.NotFoundError, match="nowhere"):
         database.lookup_many([("ctr", None, ids), ("nowhere", "item", [1])])
-    with pytest.raises(vecstore.InvalidArgumentError, match=r"\(table, field, ids\)"):
-        database.lookup_many([("ctr", ids)])
+    for wrong in ([("ctr", ids)], [["ctr", None, ids]], "ctr", None):
+        with pytest.raises(vecstore.InvalidArgumentError, match=r"\(table, field, ids\)"):
+            database.lookup_many(wrong)
+    for wrong, message in (
+        (("", None, ids), "name: ''"),
+        ((7, None, ids), "name: 7"),
+        (("ctr", 7, ids), "field: .* 7"),
+    ):
+        with pytest.raises(vecstore.InvalidArgumentError, match=message):
+            database.lookup_many([wrong])
 
 
-@pytest.mark.parametrize("name", ["hash", "unified", "dhe"])
+@pytest.mark.parametrize("name", ["hash", "unified", "dhe", "robe"])
 def test_unknown_ids_are_hashed_where_the_scheme_does(database, name):
     if name not in schemes.names():
         pytest.skip(f"scheme {name!r} is not there")
@@ -198,6 +206,8 @@ def test_unknown_ids_are_refused_where_the_scheme_has_none(table):
         (lambda t: t.search(np.ones(DIM - 1), field="item"), f"expected {DIM} dimensions"),
         (lambda t: t.search(np.full(DIM, np.nan), field="item"), "NaN"),
         (lambda t: t.search([], field="item"), "none given"),
+        (lambda t: t.search(np.ones(DIM), field=3), "field: expected the name"),
+        (lambda t: t.lookup([1], field=b"item"), "field: expected the name"),
         (lambda t: t.search(np.ones(DIM), 0, field="item"), "k: expected"),
         (lambda t: t.search(np.ones(DIM), field="item", metric="dot"), "'dot' is not one of"),
         (lambda t: t.roll_back("one"), "version: expected"),
@@ -230,12 +240,12 @@ class _Layer:
         ("", constant(1.0), {}, "name: '' cannot be used"),
         (7, constant(1.0), {}, "name"),
         ("a", constant(1.0), {"keep": 0}, "keep: expected"),
-        ("a", constant(1.0), {"keep": 1_001}, "keep: expected"),
+        ("a", constant(1.0), {"keep": 1_001}, "keep: 1001 is over the limit"),
         ("a", constant(1.0), {"keep": "3"}, "keep: expected"),
     ],
 )
 def test_what_cannot_be_stored_is_explained(database, store, name, given, options, message):
-    with pytest.raises(vecstore.InvalidArgumentError, match=message):
+    with pytest.raises((vecstore.InvalidArgumentError, vecstore.LimitError), match=message):
         database.put_table(name, given, **options)
     assert database.list_tables() == []
     assert list((store.path / "tables").iterdir()) == []

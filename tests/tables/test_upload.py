@@ -203,7 +203,7 @@ def test_other_clients_must_say_what_their_ids_are(address, store):
             (tables_pb2.TableLookup(table="ctr", ids=bytes(24)), "set field, or columns"),
             (tables_pb2.TableLookup(table="ctr", ids=bytes(32), columns=3), "32 bytes are not rows"),
             (tables_pb2.TableLookup(table="ctr", ids=bytes(48), columns=2), "one column for each"),
-            (tables_pb2.TableLookup(table="", ids=bytes(24), columns=3), "no table ''"),
+            (tables_pb2.TableLookup(table="", ids=bytes(24), columns=3), "name: '' cannot be used"),
         ):
             with pytest.raises(grpc.RpcError) as caught:
                 bare.tables.Lookup(tables_pb2.LookupRequest(lookups=[lookup]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vecstore.errors import InvalidArgumentError, LimitError
+from vecstore.errors import LimitError
+from vecstore.table_api import as_field, as_lookups
 from vecstore.types import as_count, as_metric, as_queries
 from vecstore.v1 import tables_pb2
 from vecstore.wire.arrays import vectors_to_message
@@ -84,7 +85,7 @@ class RemoteTable:
         chosen = metric_to_message(as_metric(metric))
         request = tables_pb2.SearchTableRequest(
             table=self._name,
-            field=field,
+            field=as_field(field),
             queries=vectors_to_message(as_queries(queries, dim=self.dim)),
             k=k,
             metric=chosen,
@@ -122,12 +123,7 @@ def lookup_many(
     LimitError
         More ids than the server takes in one call.
     """
-    for given in requests:
-        if not isinstance(given, tuple) or len(given) != 3:
-            raise InvalidArgumentError(
-                "requests: expected (table, field, ids) each, with None for all fields", field="requests"
-            )
-    lookups = [lookup_to_message(table, field, ids) for table, field, ids in requests]
+    lookups = [lookup_to_message(table, field, ids) for table, field, ids in as_lookups(requests)]
     total = sum(map(id_count, lookups))
     if total > limits.max_rows:
         raise LimitError(

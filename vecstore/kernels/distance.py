@@ -95,7 +95,7 @@ class OffsetDot(NamedTuple):
     ----------
     rows : float32[n, d], int8[n, d] or int16[n, d]
     scale : float32
-        One for the whole table.
+        One for the whole table; 1 for float32.
     queries : float32[q, d]
     offsets : float32[q]
         Distance = offset - scale * <query, row>.
@@ -266,6 +266,23 @@ def _scaled_l2_tile(operands: Any, first: Any, row: Any) -> Any:
     return squared_distance_tile(operands.codes, row, operands.scales[row], operands.queries, first)
 
 
+def _offset_dot_tile(operands: Any, first: Any, row: Any) -> Any:
+    a, b, c, d = dot_tile(operands.rows, row, operands.queries, first)
+    offsets, scale = operands.offsets, operands.scale
+    return (
+        offsets[first] - scale * a,
+        offsets[first + 1] - scale * b,
+        offsets[first + 2] - scale * c,
+        offsets[first + 3] - scale * d,
+    )
+
+
+def _offset_l2_tile(operands: Any, first: Any, row: Any) -> Any:
+    a, b, c, d = squared_distance_tile(operands.rows, row, operands.scale, operands.queries, first)
+    offsets = operands.offsets
+    return offsets[first] + a, offsets[first + 1] + b, offsets[first + 2] + c, offsets[first + 3] + d
+
+
 def _one_by_one(operands: Any, first: Any, row: Any) -> Any:
     return (
         distance(operands, first, row),
@@ -310,8 +327,8 @@ _TILES = {
     PlainL2: _plain_l2_tile,
     ScaledDot: _scaled_dot_tile,
     ScaledL2: _scaled_l2_tile,
-    OffsetDot: _one_by_one,
-    OffsetL2: _one_by_one,
+    OffsetDot: _offset_dot_tile,
+    OffsetL2: _offset_l2_tile,
     CodesDot: _one_by_one,
     CodesL2: _one_by_one,
     TierSums: _one_by_one,

@@ -214,7 +214,7 @@ def _squares(context: Any, builder: _Builder, signature: Any, args: Any, count: 
 
     def stored(offset: _Value, mask: _Value | None) -> _Value:
         values = _floats(builder, x, offset, mask)
-        return builder.fmul(values, factor) if x.dtype == types.int8 else values
+        return builder.fmul(values, factor) if x.dtype in (types.int8, types.int16) else values
 
     def with_query(number: int) -> _Term:
         q = _row_of(context, builder, signature.args[3], queries, builder.add(first, _I64(number)))
@@ -257,7 +257,8 @@ def dot_tile(typingctx: Any, rows: Any, row: Any, queries: Any, first: Any) -> A
 def squared_distance(typingctx: Any, rows: Any, row: Any, scale: Any, queries: Any, query: Any) -> Any:
     """Give the squared Euclidean distance of ``rows[row]`` and ``queries[query]`` as float32, by the lane rule.
 
-    ``rows`` is float32, uint16 (the bits of IEEE halves), or int8, which is multiplied by ``scale``; others are not.
+    ``rows`` is float32, uint16 (the bits of IEEE halves), or int8 or int16, which are multiplied by ``scale``; others
+    are not.
     The differences themselves are squared, so near neighbours lose no digits.
     """
 

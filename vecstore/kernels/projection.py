@@ -57,4 +57,4 @@ def inner_products(rows: F32, queries: F32, out: F32) -> None:
 def paired_squared_distances(left: F32, right: F32, out: F32) -> None:
     """Write the squared Euclidean distance of each two rows of float32[n, d] into ``out`` float32[n]."""
     for row in range(len(left)):
-        out[row] = squared_distance(left, row, right, row)
+        out[row] = squared_distance(left, row, np.float32(1), right, row)

@@ -12,8 +12,11 @@ import numpy as np
 
 from vecstore.kernels.bitmaps import is_set, rank
 from vecstore.kernels.compiling import Int, kernel
+from vecstore.kernels.intrinsics import decode_row
 from vecstore.types import F32, I64, U8, U32, U64
 
+#: Centroids of a part.
+CENTROIDS = 256
 #: Bits of a cold code.
 COLD_BITS = 6
 
@@ -42,27 +45,31 @@ class TierCodes(NamedTuple):
 def cold_code(cold: U8, number: Int) -> Int:
     """Give a packed code, 0..63."""
     start = number * COLD_BITS
-    byte, shift = start >> 3, start & 7
-    bits = np.int64(cold[byte]) >> shift
-    if shift > 8 - COLD_BITS:
-        bits |= np.int64(cold[byte + 1]) << (8 - shift)
-    return bits & ((1 << COLD_BITS) - 1)
+    byte = start >> 3
+    # The byte after is needed for some codes only, but reading it always is faster than a branch.
+    after = min(byte + 1, len(cold) - 1)
+    both = np.int64(cold[byte]) | np.int64(cold[after]) << 8
+    return both >> (start & 7) & ((1 << COLD_BITS) - 1)
 
 
 @kernel
-def take_tiered(codebook: F32, codes: TierCodes, rows: I64, out: F32) -> None:
-    """Write the decoded ``rows`` int64[n] into ``out`` float32[n, d]; ``codebook`` is float32[M, 256, d / M]."""
-    n_parts, _, width = codebook.shape
+def take_tiered(centroids: F32, codes: TierCodes, rows: I64, out: F32) -> None:
+    """Write the parts of ``rows`` int64[n] into ``out`` float32[n M, w]; ``centroids`` are float32[256 M, w]."""
+    n_parts = codes.hot.shape[1]
     for place in range(len(rows)):
         row = rows[place]
         before = rank(codes.words, codes.ranks, row)
-        is_hot = is_set(codes.words, row)
-        for part in range(n_parts):
-            code = (
-                np.int64(codes.hot[before, part]) if is_hot else cold_code(codes.cold, (row - before) * n_parts + part)
-            )
-            for element in range(width):
-                out[place, part * width + element] = codebook[part, code, element]
+        target = place * n_parts
+        if is_set(codes.words, row):
+            for part in range(n_parts):
+                decode_row(
+                    centroids, part * CENTROIDS + np.int64(codes.hot[before, part]), np.float32(1), out, target + part
+                )
+        else:
+            first = (row - before) * n_parts
+            for part in range(n_parts):
+                code = cold_code(codes.cold, first + part)
+                decode_row(centroids, part * CENTROIDS + code, np.float32(1), out, target + part)
 
 
 @kernel

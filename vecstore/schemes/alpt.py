@@ -12,8 +12,8 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import scales as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
-from vecstore.schemes.checks import check_budget, stored_array, table_matrix
-from vecstore.schemes.coded import Codes, RowScaledTable, code_type, coded_rows, limit_of, stored_codes
+from vecstore.schemes.checks import check_budget, check_magnitude, stored_array, table_matrix
+from vecstore.schemes.coded import LARGEST, Codes, RowScaledTable, code_type, coded_rows, limit_of, stored_codes
 from vecstore.schemes.int8 import Int8Table
 from vecstore.types import F32
 
@@ -84,6 +84,16 @@ class Alpt(Scheme, frozen=True, kw_only=True, tag="alpt"):
     def nbytes(self, shape: TableShape) -> int:
         """Bytes of ``codes`` and ``scales``."""
         return shape.rows * (shape.dim * self.bits // 8 + 4)
+
+    def check(self, vectors: F32) -> None:
+        """Refuse values so near the end of float32 that the largest code times a rounded step would pass it.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Names the first row that has one.
+        """
+        check_magnitude(self.name, vectors, LARGEST)
 
     def fit(
         self,

@@ -15,7 +15,7 @@ from vecstore.schemes.full import Full
 from vecstore.schemes.projected import ProjectedTable, check_width, open_projected, width_bytes
 from vecstore.types import F32
 
-__all__ = ["Autodim", "candidates"]
+__all__ = ["Autodim", "candidates", "worthwhile"]
 
 
 class Autodim(Scheme, frozen=True, kw_only=True, tag="autodim"):
@@ -79,11 +79,11 @@ class Autodim(Scheme, frozen=True, kw_only=True, tag="autodim"):
         frequency: Sequence[NDArray[np.int64] | None],  # noqa: ARG003
         parameters: Mapping[str, Any],
     ) -> list[Scheme] | None:
-        """Reserve bytes for every field; those that no candidate makes smaller are ``full`` and not searched."""
+        """Reserve bytes for every field; one that no candidate makes smaller stays ``full`` and is not searched."""
         if "width" in parameters:
             return None
         return [
-            cls.from_dict({**parameters, "width": width, "scheme": cls.name}) if _searched(shape) else Full()
+            cls.from_dict({**parameters, "width": width, "scheme": cls.name}) if len(worthwhile(shape)) > 1 else Full()
             for width, shape in zip(cls._widths(shapes, allowed), shapes, strict=True)
         ]
 
@@ -144,5 +144,7 @@ def candidates(dim: int) -> list[int]:
     return [2**power for power in range(1, dim.bit_length()) if 2**power < dim] + [dim]
 
 
-def _searched(shape: TableShape) -> bool:
-    return width_bytes(shape, candidates(shape.dim)[0], biased=True) < shape.float32_bytes
+def worthwhile(shape: TableShape) -> list[int]:
+    """Give the candidates that make a table smaller, and dim."""
+    smaller = [own for own in candidates(shape.dim) if width_bytes(shape, own, biased=True) < shape.float32_bytes]
+    return [*smaller, shape.dim]

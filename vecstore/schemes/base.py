@@ -123,7 +123,7 @@ class OpenTable(Protocol):
     def lookup_unseen(self, field: int, ids: I64) -> F32:
         """Give float32[n, dim] of ``ids`` int64[n], all of them past the end of the ``field``-th field of the table.
 
-        An id has the vector that it would have if the field were larger.
+        The same id has the same vector in every call: where the scheme can, the one of a larger field.
         """
         ...
 

@@ -18,7 +18,14 @@ from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import OffsetDot, OffsetL2, Operands, ScaledDot, ScaledL2
 from vecstore.kernels.quantise import quantise
 from vecstore.schemes.base import Progress, Scheme, TableShape
-from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
+from vecstore.schemes.checks import (
+    check_budget,
+    check_magnitude,
+    output_buffer,
+    queries_matrix,
+    stored_array,
+    table_matrix,
+)
 from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
 from vecstore.types import F32, I64, Metric
 
@@ -33,6 +40,8 @@ __all__ = [
     "stored_codes",
 ]
 
+#: Largest value: its scale may be rounded up, and the largest code times that must still be finite.
+LARGEST = 3.4e38
 #: Rows encoded between two reports of progress.
 _BLOCK_ROWS = 4096
 
@@ -226,6 +235,16 @@ class IntegerScheme(Scheme, frozen=True, kw_only=True):
         """Bytes of ``codes`` and ``scales`` or ``scale``."""
         n_scales = shape.rows if self.scales == "row" else 1
         return shape.rows * shape.dim * self.kind().itemsize + n_scales * 4
+
+    def check(self, vectors: F32) -> None:
+        """Refuse values so near the end of float32 that the largest code times a rounded scale would pass it.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Names the first row that has one.
+        """
+        check_magnitude(self.name, vectors, LARGEST)
 
     def fit(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,11 @@ from vecstore.errors import CorruptionError, InvalidArgumentError, NotFoundError
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import Capabilities, CompressedTable, Family, OpenTable, Progress, Scheme, TableShape
 from vecstore.schemes.checks import output_buffer
-from vecstore.schemes.scorer import check_rows
+from vecstore.schemes.scorer import CheckedScorer, check_rows
+from vecstore.table_api import OnUnknown
 from vecstore.types import F32, I64, Metric
 
-__all__ = ["Field", "Fields", "FieldsTable", "OnUnknown", "Part", "PartScorer", "check_fields", "starts_of"]
-
-#: What a look-up does about ids past the end of a field.
-OnUnknown: TypeAlias = Literal["error", "hash"]
+__all__ = ["Field", "Fields", "FieldsTable", "Part", "PartScorer", "check_fields", "starts_of"]
 
 
 class Field(Config, frozen=True, kw_only=True):
@@ -317,10 +315,10 @@ class FieldsTable:
         out[unknown] = unseen.lookup_unseen(own, ids[unknown])
         return out
 
-    def scorer(self, queries: F32, metric: Metric) -> PartScorer:
+    def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""
         scorers = tuple(part.scorer(queries, metric) for part in self.parts)
-        return PartScorer(scorers, self._part_starts)
+        return CheckedScorer(PartScorer(scorers, self._part_starts), self.shape.rows, len(queries))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give the arrays of all parts, named ``<part>.<array>``."""

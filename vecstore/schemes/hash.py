@@ -23,7 +23,7 @@ from vecstore.schemes.checks import (
 )
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import SharedScorer
-from vecstore.schemes.scorer import check_rows
+from vecstore.schemes.scorer import CheckedScorer, check_rows
 from vecstore.types import F32, I64, U64, Metric
 
 __all__ = ["Hash", "HashTable", "bucket_means"]
@@ -77,7 +77,7 @@ class Hash(Scheme, frozen=True, kw_only=True, tag="hash"):
         allowed = allowed_bytes(shape, budget)
         check_floor(cls.name, allowed, shape.dim * 4 + _SALT_BYTES)
         fitting = (allowed - _SALT_BYTES) // (shape.dim * 4)
-        return cls.from_dict({"buckets": min(fitting, shape.rows), **(parameters or {}), "scheme": cls.name})
+        return cls.from_dict({"buckets": min(fitting, max(shape.rows, 1)), **(parameters or {}), "scheme": cls.name})
 
     def nbytes(self, shape: TableShape) -> int:
         """Bytes of ``rows`` and ``salt``."""
@@ -152,10 +152,11 @@ class HashTable:
         lookup.take(self.rows, self.places(ids), out)
         return out
 
-    def scorer(self, queries: F32, metric: Metric) -> SharedScorer:
+    def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows: each bucket is scored once."""
         given = queries_matrix(queries, self.shape.dim)
-        return SharedScorer(plain_scorer(self.rows, given, metric), self.scheme.buckets, len(given), self.places)
+        shared = SharedScorer(plain_scorer(self.rows, given, metric), self.scheme.buckets, len(given), self.places)
+        return CheckedScorer(shared, self.shape.rows, len(given))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``rows`` and ``salt``."""

@@ -11,15 +11,11 @@ from vecstore.kernels import quantise as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import CodesDot, CodesL2, Operands
 from vecstore.schemes.base import Capabilities, Family, Scheme, TableShape
-from vecstore.schemes.checks import check_magnitude
 from vecstore.schemes.coded import Codes, IntegerScheme, RowScaledTable
 from vecstore.schemes.scorer import bias_of
 from vecstore.types import F32, I8, Metric
 
 __all__ = ["Int8", "Int8Table"]
-
-#: Largest value: its scale may be rounded up, and 127 times that must still be finite.
-LARGEST = 3.4e38
 
 
 class Int8(IntegerScheme, frozen=True, kw_only=True, tag="int8"):
@@ -57,16 +53,6 @@ class Int8(IntegerScheme, frozen=True, kw_only=True, tag="int8"):
     def by_rows(self, shape: TableShape, codes: Codes, scales: F32) -> Int8Table:
         """Give the table of frozen ``codes`` with a scale a row."""
         return Int8Table(self, shape, codes, scales)
-
-    def check(self, vectors: F32) -> None:
-        """Refuse values so near the end of float32 that 127 rounded steps would pass it.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Names the first row that has one.
-        """
-        check_magnitude(self.name, vectors, LARGEST)
 
 
 def _room_for(matrix: F32) -> tuple[I8, F32]:

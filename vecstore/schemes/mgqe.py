@@ -31,7 +31,7 @@ from vecstore.types import F32, I64, U8, Mask, Metric
 __all__ = ["COLD_CENTROIDS", "HOT_CENTROIDS", "Mgqe", "MgqeTable", "tiered_table"]
 
 #: Centroids a part that hot rows choose among, and how many of the first of them cold rows do.
-HOT_CENTROIDS, COLD_CENTROIDS = 256, 1 << COLD_BITS
+HOT_CENTROIDS, COLD_CENTROIDS = kernels.CENTROIDS, 1 << COLD_BITS
 #: Share of hot rows where rows can be told apart by frequency.
 _HOT_SHARE = 0.1
 
@@ -193,7 +193,8 @@ class MgqeTable:
         """
         checked = check_rows(rows, self.shape.rows)
         out = output_buffer(out, len(checked), self.shape.dim)
-        kernels.take_tiered(self.codebook, self.codes, checked, out)
+        width = self.codebook.shape[2]
+        kernels.take_tiered(self.codebook.reshape(-1, width), self.codes, checked, out.reshape(-1, width))
         return out
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:

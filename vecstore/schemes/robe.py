@@ -32,6 +32,8 @@ __all__ = ["Robe", "RobeTable"]
 _SALT_BYTES = 8
 #: Default length of a block: half a cache line.
 _BLOCK = 8
+#: Unknown ids of field f are rows from (f + 1) 2^48 on.
+_UNSEEN_BITS = 48
 #: Signs that one hash gives.
 _WORD = 64
 
@@ -66,7 +68,7 @@ class Robe(Scheme, frozen=True, kw_only=True, tag="robe"):
     family: ClassVar[Family] = Family.HASHING
     paper: ClassVar[str] = "Desai et al., Random Offset Block Embedding (ROBE), MLSys 2022"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=False, appendable=False, exact=False, graph=False, joint=True, trained=True
+        posthoc=False, appendable=False, exact=False, graph=False, joint=True, trained=True, unseen=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 
@@ -187,10 +189,22 @@ class RobeTable:
         """
         checked = check_rows(rows, self.shape.rows)
         out = output_buffer(out, len(checked), self.shape.dim)
-        n_blocks = self.scheme.blocks(self.shape.dim)
-        kernels.take_blocks(self.array, checked, self.salts[:n_blocks], self.scheme.block, out)
-        kernels.flip_signs(checked, self.salts[n_blocks:], out)
+        self._write(checked, out)
         return out
+
+    def lookup_unseen(self, field: int, ids: I64) -> F32:
+        """Give float32[n, dim] of ``ids`` int64[n] past the end of the ``field``-th field: any row has a vector.
+
+        They are rows ``id + (field + 1) 2^48``, which no id inside a field is.
+        """
+        out = np.empty((len(ids), self.shape.dim), np.float32)
+        self._write(frozen(ids + ((field + 1) << _UNSEEN_BITS)), out)
+        return out
+
+    def _write(self, rows: I64, out: F32) -> None:
+        n_blocks = self.scheme.blocks(self.shape.dim)
+        kernels.take_blocks(self.array, rows, self.salts[:n_blocks], self.scheme.block, out)
+        kernels.flip_signs(rows, self.salts[n_blocks:], out)
 
     def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows.

@@ -6,6 +6,8 @@ is stored, and removed after its entry is gone, so that an entry always has its 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from vecstore.errors import NotFoundError
@@ -42,10 +44,16 @@ def read_table(transaction: Transaction, name: str, uid: int | None = None) -> T
     payload = transaction.get(EMBEDDING_TABLES, name.encode()) if transaction.has_table(EMBEDDING_TABLES) else None
     if payload is None and uid is None:
         raise NotFoundError(f"there is no table {name!r}; list_tables() names those there are", field="name")
-    record = None if payload is None else TableRecord.unpack(payload)
+    record = None if payload is None else _unpacked(payload)
     if record is None or uid not in (None, record.uid):
         raise NotFoundError(f"table {name!r} was dropped", field="name")
     return record
+
+
+@lru_cache(maxsize=256)
+def _unpacked(payload: bytes) -> TableRecord:
+    """Read a record, which every look-up needs and which seldom changes."""
+    return TableRecord.unpack(payload)
 
 
 def list_tables(transaction: Transaction) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.hashing import derived_salts
-from vecstore.schemes.autodim import Autodim, candidates
+from vecstore.schemes.autodim import Autodim, candidates, worthwhile
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.projected import ProjectedTable, check_width, width_bytes
 from vecstore.training.base import Stage, TrainablePart, Update, generator
@@ -80,8 +80,12 @@ class AutodimPart(TrainablePart):
         super().begin_all(parts, stage)
         if stage != "retrain":
             return
-        found = {part: part.weights.preferences() for part in parts if isinstance(part.weights, Supernet)}
-        sizes = [{width: width_bytes(part.shape, width, biased=True) for width in found[part]} for part in found]
+        found = {
+            part: {width: own for width, own in part.weights.preferences().items() if width in worthwhile(part.shape)}
+            for part in parts
+            if isinstance(part.weights, Supernet)
+        }
+        sizes = [{width: width_bytes(part.shape, width, biased=True) for width in own} for part, own in found.items()]
         allowed = sum(part.reserved for part in found)
         chosen = choose_widths(list(found.values()), sizes, allowed)
         for part, width in zip(found, chosen, strict=True):
@@ -97,7 +101,7 @@ class AutodimPart(TrainablePart):
     def after_step(self, step: int, steps: int) -> None:
         """Cool the search down."""
         if isinstance(self.weights, Supernet):
-            self.weights.temperature = max(_COLDEST, 1 - (1 - _COLDEST) * step / steps)
+            self.weights.temperature.fill_(max(_COLDEST, 1 - (1 - _COLDEST) * step / steps))
 
     def search_parameters(self) -> list[nn.Parameter]:
         """Give the architecture weights, while there is a search."""
@@ -140,12 +144,15 @@ class Supernet(nn.Module):
         Bound of the initial rows.
     """
 
+    temperature: Tensor
+
     def __init__(self, shape: TableShape, *, seed: int, bound: float) -> None:
         super().__init__()
         self.widths = candidates(shape.dim)
         draws_seed, *seeds = (int(own) for own in derived_salts(seed, 1 + len(self.widths)) >> np.uint64(1))
         self._draws = generator(draws_seed)
-        self.temperature = 1.0
+        # A buffer, so that a search that is taken up again is as cold as it was.
+        self.register_buffer("temperature", torch.ones(()))
         self.tables = nn.ModuleList(
             ProjectedRows(shape, width, seed=own, bound=bound) for width, own in zip(self.widths, seeds, strict=True)
         )

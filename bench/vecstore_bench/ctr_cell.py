@@ -1,0 +1,139 @@
+"""One cell of the training benchmark: one scheme at one budget with one seed, in a process of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vecstore import training
+from vecstore.errors import BudgetInfeasible, VecstoreError
+from vecstore.schemes.base import TableShape
+from vecstore.schemes.checks import allowed_bytes
+from vecstore_bench.ctr_data import ClickData, load_clicks
+from vecstore_bench.models import HostInputs, make_host
+from vecstore_bench.training_loop import Evaluation, Settings, Training
+
+__all__ = ["Cell", "Experiment", "isolated", "run_cell"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """What all cells of a benchmark have in common.
+
+    Attributes
+    ----------
+    data : str
+        See :func:`vecstore_bench.ctr_data.load_clicks`.
+    folder : str or None
+        Of the data sets.
+    model, size : str
+        See :func:`vecstore_bench.models.make_host`.
+    dim : int
+        Dimensions of the vectors.
+    scale : float or None
+        Bound of the initial vectors; None for the library's.
+    settings : Settings
+        Of the training; each cell has its own seed.
+    threads : int
+        Of torch.
+    parameters : mapping of str to mapping
+        Scheme -> settings of it that are given.
+    """
+
+    data: str
+    folder: str | None = None
+    model: str = "dcn"
+    size: str = "standard"
+    dim: int = 16
+    scale: float | None = None
+    settings: Settings = field(default_factory=Settings)
+    threads: int = 1
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A scheme, a budget (a fraction or bytes) and a seed, which is of the data's order, the layer and the host."""
+
+    scheme: str
+    budget: float | int
+    seed: int
+
+    def __str__(self) -> str:
+        """Give the cell as a name for people and folders."""
+        return f"{self.scheme}-{self.budget}-{self.seed}"
+
+
+def run_cell(
+    experiment: Experiment,
+    cell: Cell,
+    checkpoints: Path | None = None,
+    on_evaluation: Callable[[Evaluation], None] | None = None,
+    data: ClickData | None = None,
+) -> dict[str, Any]:
+    """Train a cell, and give what came out as JSON types.
+
+    ``status`` is ``done`` or ``infeasible``, in which case ``floor_bytes`` is the least that the scheme needs.
+    """
+    torch.set_num_threads(experiment.threads)
+    data = data or load_clicks(experiment.data, experiment.folder)
+    whole = TableShape(sum(data.sizes.values()), experiment.dim)
+    result: dict[str, Any] = {**asdict(cell), "full_bytes": whole.float32_bytes}
+    result["asked_bytes"] = allowed_bytes(whole, cell.budget)
+    try:
+        layer = training.embedding(
+            cell.scheme,
+            fields=data.sizes,
+            dim=experiment.dim,
+            budget=cell.budget,
+            frequency=data.frequency(),
+            seed=cell.seed,
+            scale=experiment.scale,
+            **experiment.parameters.get(cell.scheme, {}),
+        )
+    except BudgetInfeasible as error:
+        return {**result, "status": "infeasible", "error": error.message, "floor_bytes": error.floor}
+    inputs = HostInputs(fields=len(data.sizes), dim=experiment.dim, dense=data.n_dense)
+    host = make_host(experiment.model, inputs, size=experiment.size, seed=cell.seed)
+    settings = replace(experiment.settings, seed=cell.seed)
+    outcome = Training(layer, host, data, settings, folder=checkpoints, on_evaluation=on_evaluation).run()
+    return {
+        **result,
+        "status": "done",
+        "reached_bytes": outcome.table.nbytes,
+        "test_auc": outcome.auc,
+        "test_loss": outcome.loss,
+        "valid_auc": outcome.best.auc,
+        "valid_loss": outcome.best.loss,
+        "best_step": outcome.best.step,
+        "steps": outcome.steps,
+        "train_seconds": outcome.train_seconds,
+        "evaluation_seconds": outcome.evaluation_seconds,
+        "steps_per_second": outcome.steps / outcome.train_seconds,
+        "peak_bytes": outcome.peak_bytes,
+        "before_bytes": outcome.before_bytes,
+    }
+
+
+def isolated(experiment: Experiment, cell: Cell, checkpoints: Path | None = None) -> dict[str, Any]:
+    """Run a cell in a fresh process, so that its peak memory is its own and a crash is not the end of all.
+
+    ``status`` may also be ``failed``, with the reason in ``error``.
+    """
+    started = time.perf_counter()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            result = pool.submit(run_cell, experiment, cell, checkpoints).result()
+        except BrokenProcessPool:
+            result = {**asdict(cell), "status": "failed", "error": "the process was killed; perhaps memory ran out"}
+        except (VecstoreError, ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, ValueError) as error:
+            result = {**asdict(cell), "status": "failed", "error": f"{type(error).__name__}: {error}"}
+    return {**result, "wall_seconds": time.perf_counter() - started}

@@ -1,0 +1,257 @@
+"""The search of widths: the supernet, its annealing, the choice within a budget, and what is trained after."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tests import reference
+from vecstore import training
+from vecstore.errors import BudgetInfeasible, InvalidArgumentError
+from vecstore.kernels.hashing import derived_salts
+from vecstore.schemes.autodim import Autodim, candidates, worthwhile
+from vecstore.schemes.base import TableShape
+from vecstore.schemes.planning import plan_fields
+from vecstore.types import Metric, unit_rows
+
+SIZES = {"user": 500, "item": 300, "tag": 2}
+SHAPE = TableShape(802, 16)
+
+torch = pytest.importorskip("torch")
+from vecstore.training.autodim import AutodimPart, Supernet, choose_widths  # noqa: E402
+
+
+def layer_of(budget=0.5, **options):
+    return training.embedding("autodim", fields=SIZES, dim=16, budget=budget, scale=0.1, **options)
+
+
+def test_candidates_are_powers_of_two_and_all_dimensions():
+    assert candidates(16) == [2, 4, 8, 16]
+    assert candidates(24) == [2, 4, 8, 16, 24]
+    assert [candidates(dim) for dim in (1, 2, 3)] == [[1], [2], [2, 3]]
+    # A few rows are larger with their projection and bias than as they are.
+    assert [worthwhile(TableShape(rows, 16)) for rows in (2, 7, 100)] == [[16], [2, 4, 16], [2, 4, 8, 16]]
+
+
+def test_the_supernet_mixes_normalised_projections_with_gumbel_noise():
+    net = Supernet(TableShape(20, 8), seed=5, bound=0.3)
+    with torch.no_grad():
+        net.logits.copy_(torch.tensor([0.5, -0.2, 0.1]))
+    net.temperature.fill_(0.3)
+    net.train()
+    ids = torch.tensor([[1, 2], [3, 3], [7, 19]])
+    found = net(ids)
+
+    draws = torch.Generator().manual_seed(int(derived_salts(5, 4)[0] >> np.uint64(1)))
+    uniform = torch.rand(3, generator=draws).double().numpy()
+    logits = net.logits.detach().double().numpy()
+    scores = (logits - np.log(np.exp(logits).sum()) - np.log(-np.log(uniform))) / 0.3
+    shares = np.exp(scores) / np.exp(scores).sum()
+    expected = np.zeros((6, 8))
+    for share, table in zip(shares, net.tables, strict=True):
+        vectors = (table.rows.detach()[ids.flatten()] @ table.projection.detach()).double().numpy()
+        centred = vectors - vectors.mean(0)
+        expected += share * centred / np.sqrt((centred**2).mean(0) + 1e-5)
+    np.testing.assert_allclose(found.detach().numpy().reshape(6, 8), expected, atol=2e-5)
+    assert [table.rows.shape[1] for table in net.tables] == [2, 4, 8]
+    # Another batch has other noise; without training there is none.
+    assert not torch.equal(net(ids), found)
+    net.eval()
+    assert torch.equal(net(ids), net(ids))
+
+
+def test_architecture_weights_have_the_gradient_of_the_mixture():
+    net = Supernet(TableShape(20, 4), seed=5, bound=0.3).double()
+    net.eval()
+    ids, upstream = torch.arange(6), torch.linspace(-1, 1, 24).reshape(6, 4).double()
+
+    def value(logits):
+        with torch.no_grad():
+            net.logits.copy_(logits)
+        return (net(ids) * upstream).sum()
+
+    value(torch.tensor([0.3, -0.4])).backward()
+    for number in range(2):
+        by = torch.zeros(2)
+        by[number] = 1e-4
+        base = torch.tensor([0.3, -0.4])
+        slope = (value(base + by) - value(base - by)).item() / 2e-4
+        assert net.logits.grad[number].item() == pytest.approx(slope, rel=1e-2, abs=1e-5)
+
+
+def test_the_search_cools_from_one_to_a_hundredth_in_runs_of_any_length():
+    for steps in (10, 5000):
+        part = AutodimPart(Autodim(width=4), TableShape(20, 8), seed=1, scale=0.1)
+        part.begin("search")
+        assert part.weights.temperature.item() == 1
+        part.after_step(steps // 2, steps)
+        assert part.weights.temperature.item() == pytest.approx(0.505)
+        part.after_step(steps, steps)
+        assert part.weights.temperature.item() == pytest.approx(0.01)
+
+
+def test_stages_search_on_validation_and_train_anew():
+    search, retrain = layer_of().stages()
+    assert (search.name, retrain.name) == ("search", "retrain")
+    weights, architecture = search.updates
+    assert (weights.parameters, weights.split) == ("weights", "train")
+    found = (architecture.parameters, architecture.split, architecture.optimiser, architecture.rate)
+    assert found == ("search", "valid", "sgd", 1e-3)
+    assert not search.selects
+    assert retrain.selects
+    assert retrain.restarts_host
+
+
+def brute_force(preferences, sizes, allowed):
+    best = -np.inf
+    for widths in itertools.product(*preferences):
+        if sum(size[width] for size, width in zip(sizes, widths, strict=True)) <= allowed:
+            best = max(best, sum(own[width] for own, width in zip(preferences, widths, strict=True)))
+    return best
+
+
+def test_chosen_widths_fit_and_are_nearly_the_best_that_do():
+    rng = np.random.default_rng(2)
+    for _ in range(60):
+        rows = rng.integers(5, 2000, 4)
+        preferences = [dict(zip((2, 4, 8, 16), np.log(rng.dirichlet(np.ones(4))), strict=True)) for _ in rows]
+        sizes = [{width: int(4 * (n + 16) * width) for width in (2, 4, 8, 16)} for n in rows]
+        smallest = sum(size[2] for size in sizes)
+        free = sum(size[max(own, key=own.get)] for own, size in zip(preferences, sizes, strict=True))
+        for allowed in (smallest, int(smallest * rng.uniform(1, 8)), free):
+            widths = choose_widths(preferences, sizes, allowed)
+            assert sum(size[width] for size, width in zip(sizes, widths, strict=True)) <= allowed
+            value = sum(own[width] for own, width in zip(preferences, widths, strict=True))
+            assert value >= brute_force(preferences, sizes, allowed) - 1.5
+        assert widths == [max(own, key=own.get) for own in preferences]
+
+
+def test_left_over_bytes_are_spent():
+    preferences = [{2: -2.0, 4: -1.9, 8: -0.1}]
+    sizes = [{2: 20, 4: 40, 8: 80}]
+    assert [choose_widths(preferences, sizes, allowed) for allowed in (20, 39, 40, 79, 80)] == [[2], [2], [4], [4], [8]]
+
+
+def test_plans_reserve_about_the_same_width_and_keep_to_the_budget():
+    before = 0
+    for budget in (0.2, 0.25, 0.3, 0.5, 0.8, 1.0):
+        plan = plan_fields("autodim", SIZES, 16, budget)
+        nbytes = plan.nbytes(SHAPE)
+        assert before <= nbytes <= int(budget * SHAPE.float32_bytes)
+        before = nbytes
+        assert [part.scheme["scheme"] for part in plan.parts] == ["autodim", "autodim", "full"]
+        widths = [part.scheme["width"] for part in plan.parts[:2]]
+        assert 0 <= widths[1] - widths[0] <= 1
+    floor = 4 * (516 * 2 + 16 + 316 * 2 + 16 + 2 * 16)
+    assert plan_fields("autodim", SIZES, 16, floor).nbytes(SHAPE) == floor
+    with pytest.raises(BudgetInfeasible) as caught:
+        plan_fields("autodim", SIZES, 16, floor - 1)
+    assert caught.value.floor == floor
+    assert Autodim.plan(TableShape(100, 16), 4 * (116 * 5 + 16)).width == 5
+    given = plan_fields("autodim", SIZES, 16, 1.0, parameters={"width": 4})
+    assert [part.scheme.get("width") for part in given.parts] == [4, 4, None]
+
+
+@pytest.mark.parametrize(("favoured", "expected"), [("user", [8, 4]), ("item", [2, 16])])
+def test_fields_share_the_budget_as_the_search_found(favoured, expected):
+    layer = layer_of(0.5)
+    reserved = layer.freeze().nbytes
+    layer.begin("search")
+    assert len(layer.search_parameters()) == 2
+    user, item = layer.parts[0], layer.parts[1]
+    with torch.no_grad():
+        wide, narrow = (user, item) if favoured == "user" else (item, user)
+        wide.weights.logits.copy_(torch.tensor([-4.0, -2.0, 0.0, 2.0]))
+        narrow.weights.logits.copy_(torch.tensor([0.0, 0.02, 0.01, 0.0]))
+    layer.begin("retrain")
+    table = layer.freeze()
+    assert [part.scheme.width for part in table.parts[:2]] == expected
+    assert table.nbytes <= reserved <= 0.5 * SHAPE.float32_bytes
+    assert layer.search_parameters() == []
+    assert table.nbytes == table.scheme.nbytes(table.shape)
+
+
+def test_without_pressure_every_field_gets_what_it_prefers():
+    layer = layer_of(1.0)
+    layer.begin("search")
+    with torch.no_grad():
+        layer.parts[0].weights.logits.copy_(torch.tensor([0.0, 0.0, 0.1, 0.0]))
+        layer.parts[1].weights.logits.copy_(torch.tensor([0.1, 0.0, 0.0, 0.0]))
+    layer.begin("retrain")
+    assert [part.scheme.width for part in layer.freeze().parts[:2]] == [8, 2]
+
+
+def test_retraining_starts_from_the_same_fresh_weights_whatever_was_searched():
+    first, second = (AutodimPart(Autodim(width=4), TableShape(20, 8), seed=1, scale=0.1) for _ in range(2))
+    first.begin("search")
+    with torch.no_grad():
+        first.weights.logits[1] = 3
+        for table in first.weights.tables:
+            table.rows.zero_()
+    AutodimPart.begin_all([first], "retrain")
+    assert torch.equal(first.weights.rows, second.weights.rows)
+    assert float(first.weights.bias.detach().abs().max()) == 0
+
+
+@pytest.mark.parametrize("width", [3, 8])
+def test_frozen_rows_are_those_of_the_linear_map_with_its_bias(width):
+    part = AutodimPart(Autodim(width=width), TableShape(20, 8), seed=1, scale=0.5)
+    with torch.no_grad():
+        part.weights.bias.copy_(torch.linspace(-1, 1, 8))
+    rows, matrix, bias = (own.detach().double().numpy() for own in part.weights.parameters())
+    expected = rows @ matrix + bias
+    np.testing.assert_allclose(part(torch.arange(20)).detach().numpy(), expected, atol=1e-6)
+    table = part.freeze()
+    np.testing.assert_allclose(table.lookup(np.arange(20)), expected, atol=1e-6)
+    assert set(table.arrays()) == ({"rows", "projection", "bias"} if width < 8 else {"rows"})
+    assert table.nbytes == part.scheme.nbytes(part.shape)
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+def test_distances_know_the_bias(rng, metric):
+    part = AutodimPart(Autodim(width=5), TableShape(40, 12), seed=1, scale=0.5)
+    with torch.no_grad():
+        part.weights.bias.copy_(torch.linspace(-0.3, 0.3, 12))
+    table, queries = part.freeze(), unit_rows(reference.clustered(rng, 6, 12))
+    out = np.empty((6, 40), np.float32)
+    table.scorer(queries, metric).scan(0, 40, out)
+    np.testing.assert_allclose(out, reference.distances(table.lookup(np.arange(40)), queries, metric), atol=3e-6)
+    np.testing.assert_array_equal(
+        table.scheme.open(table.shape, table.arrays()).lookup(np.arange(40)), table.lookup(np.arange(40))
+    )
+
+
+def test_a_search_that_did_not_end_freezes_as_it_computes():
+    part = AutodimPart(Autodim(width=3), TableShape(20, 8), seed=1, scale=0.5)
+    part.begin("search")
+    part.train()
+    part(torch.arange(20))
+    part.eval()
+    with torch.no_grad():
+        np.testing.assert_array_equal(part.freeze().lookup(np.arange(20)), part(torch.arange(20)).numpy())
+
+
+def test_states_of_every_stage_load_into_a_new_layer():
+    layer = layer_of(0.3)
+    for stage in ("search", "retrain"):
+        layer.begin(stage)
+        state = {key: value.clone() for key, value in layer.state_dict().items()}
+        twin = layer_of(0.3, seed=9)
+        twin.load_state_dict(state)
+        for own in (layer, twin):
+            own.eval()
+        ids = torch.tensor([[1, 2, 1], [499, 299, 0]])
+        assert torch.equal(twin(ids), layer(ids))
+    again = layer_of(0.3)
+    again.begin("search")
+    again.load_state_dict(state)
+    assert torch.equal(again.eval()(ids), layer(ids))
+
+
+def test_there_is_nothing_to_fit():
+    with pytest.raises(InvalidArgumentError, match="mde"):
+        Autodim(width=2).fit(np.zeros((3, 4), np.float32))
+    with pytest.raises(InvalidArgumentError, match="width"):
+        Autodim(width=0)
