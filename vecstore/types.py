@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.errors import InvalidArgumentError, LimitError
+from vecstore.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -254,18 +254,14 @@ def as_count(value: Any, *, name: str, limit: int) -> int:
     Raises
     ------
     InvalidArgumentError
-        Not an integer, or below 1.
-    LimitError
-        Above the limit.
+        Not an integer, or outside.
     """
     try:
         count = operator.index(value)
     except TypeError:
         count = 0
-    if isinstance(value, bool) or count < 1:
+    if isinstance(value, bool) or not 1 <= count <= limit:
         raise InvalidArgumentError(f"{name}: expected an integer from 1 to {limit}, got {value!r}", field=name)
-    if count > limit:
-        raise LimitError(f"{name}: {count} is over the limit of {limit}", field=name)
     return count
 
 
