@@ -1,9 +1,9 @@
 """Click prediction with compressed embeddings: any scheme at any budget on any data set.
 
-``python -m vecstore_bench.ctr --data nycflights13 --schemes full,hash --budgets 0.1,0.01 --out runs/nyc``. Each scheme,
-budget and seed is a cell, trained in a process of its own; checkpoints are chosen on validation, and the quality that is
-reported is the frozen table's on test. Results are kept one JSON line a cell: a command that was stopped goes on where
-it was.
+``python -m vecstore_bench.ctr --data nycflights13 --schemes full,hash --budgets 0.1,0.01 --out runs/nyc``. Each
+scheme, budget and seed is a cell, trained in a process of its own; checkpoints are chosen on validation, and the quality
+that is reported is the frozen table's on test. Results are kept one JSON line a cell: a command that was stopped goes on
+where it was.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 ``python -m vecstore_bench.lookup``. One thread; all candidates of a scheme take turns. ``layer`` is the same weights in
 the torch layer in eval mode, ``Embedding`` and ``EmbeddingBag`` (bags of one id) torch's dense float32 table of as many
-rows, ``copy`` a contiguous copy of as many float32 rows, which is what the bandwidth of memory alone costs. Figures above
-1 say how many times as fast the frozen table is; against the copy they say which share of the bandwidth it reaches.
+rows, ``copy`` a contiguous copy of as many float32 rows, which is what the bandwidth of memory alone costs. A figure
+above 1 says how many times as fast the frozen table is; against the copy, which share of the bandwidth it reaches.
 """
 
 from __future__ import annotations

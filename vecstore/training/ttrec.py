@@ -56,10 +56,14 @@ class TtrecPart(TrainablePart):
         wanted, places = torch.unique(flat // n_first, return_inverse=True)
         middle = nn.functional.embedding(wanted % len(self.middle), self.middle.flatten(1))
         last = nn.functional.embedding(wanted // len(self.middle), self.last.flatten(1))
-        tails = torch.bmm(middle.view(len(wanted), -1, rank), last.view(len(wanted), rank, -1))
+        # Sizes are spelled out, because a batch may be empty.
+        tails = torch.bmm(
+            middle.view(len(wanted), middle.shape[1] // rank, rank), last.view(len(wanted), rank, last.shape[1] // rank)
+        ).flatten(1)
         first = nn.functional.embedding(flat % n_first, self.first.flatten(1))
+        own = nn.functional.embedding(places, tails)
         chains = torch.bmm(
-            first.view(len(flat), -1, rank), nn.functional.embedding(places, tails.flatten(1)).view(len(flat), rank, -1)
+            first.view(len(flat), first.shape[1] // rank, rank), own.view(len(flat), rank, own.shape[1] // rank)
         )
         return chains.view(*rows.shape, self.shape.dim)
 

@@ -1,0 +1,145 @@
+"""Cells, their results, and the commands."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from vecstore.errors import InvalidArgumentError
+from vecstore_bench import ctr, ctr_cell
+from vecstore_bench.ctr import PRESETS, Results, cells_of
+from vecstore_bench.ctr_cell import Cell, Experiment, run_cell
+from vecstore_bench.lookup import frozen_layer, measure
+from vecstore_bench.models import HostInputs, make_host
+from vecstore_bench.training_loop import Settings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+EXPERIMENT = Experiment(
+    data="synthetic:2000", model="wdl", size="small", dim=4, settings=Settings(epochs=1, batch=200, evaluations=2)
+)
+
+
+def test_a_cell_says_what_was_asked_and_reached(clicks):
+    result = run_cell(EXPERIMENT, Cell("hash", 0.25, 1), data=clicks)
+    assert result["status"] == "done"
+    assert result["full_bytes"] == 297 * 4 * 4
+    assert result["asked_bytes"] == 297 * 4
+    assert 0.7 * result["asked_bytes"] < result["reached_bytes"] <= result["asked_bytes"]
+    assert 0 < result["test_auc"] < 1
+    assert result["steps"] == 15
+    assert json.loads(json.dumps(result)) == result
+    other = run_cell(EXPERIMENT, Cell("hash", 0.25, 2), data=clicks)
+    assert other["test_auc"] != result["test_auc"]
+    again = run_cell(EXPERIMENT, Cell("hash", 0.25, 1), data=clicks)
+    assert (again["test_auc"], again["test_loss"]) == (result["test_auc"], result["test_loss"])
+
+
+def test_infeasible_cells_give_their_floor(clicks):
+    result = run_cell(EXPERIMENT, Cell("int8", 0.01, 0), data=clicks)
+    assert result["status"] == "infeasible"
+    assert result["floor_bytes"] > result["asked_bytes"]
+    assert run_cell(EXPERIMENT, Cell("int8", result["floor_bytes"], 0), data=clicks)["status"] == "done"
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Run cells here, and one of them badly."""
+    ran = []
+
+    def isolated(experiment, cell, checkpoints=None):
+        ran.append(str(cell))
+        if cell == Cell("hash", 0.5, 1) and len(ran) < 4:
+            return {"scheme": "hash", "budget": 0.5, "seed": 1, "status": "failed", "error": "no luck"}
+        return {**run_cell(experiment, cell, checkpoints), "wall_seconds": 0.0}
+
+    monkeypatch.setattr(ctr, "isolated", isolated)
+    return ran
+
+
+def command(out, *more):
+    options = ["--data", "synthetic:2000", "--model", "wdl", "--size", "small", "--dim", "4", "--epochs", "1"]
+    return CliRunner().invoke(
+        ctr.main,
+        [*options, "--schemes", "full,hash,int8", "--budgets", "0.5,0.1", "--seeds", "2", "--out", str(out), *more],
+    )
+
+
+def test_the_command_runs_what_is_missing(tmp_path, in_this_process):
+    out = tmp_path / "runs"
+    first = command(out)
+    assert first.exit_code == 0, first.output
+    assert in_this_process[:2] == ["full-1.0-0", "full-1.0-1"]
+    assert len(in_this_process) == 10
+    assert "hash-0.5-1: failed, no luck" in first.output
+    assert "infeasible" in first.output
+    # A crash cut a line off.
+    with (out / "cells.jsonl").open("ab") as file:
+        file.write(b'{"scheme": "ha')
+    second = command(out)
+    assert second.exit_code == 0, second.output
+    assert in_this_process[10:] == ["hash-0.5-1"]
+    assert command(out).exit_code == 0
+    assert len(in_this_process) == 11
+    table = pq.read_table(out / "results.parquet").to_pylist()
+    assert len(table) == 10
+    assert {row["status"] for row in table} == {"done", "infeasible"}
+    hashed = [row for row in table if row["scheme"] == "hash" and row["budget"] == 0.5]
+    assert all(0 < row["reached_bytes"] <= row["asked_bytes"] for row in hashed)
+    assert f"{np.mean([row['test_auc'] for row in hashed]):.4f}" in second.output
+    assert not list((out / "checkpoints").glob("*/*"))
+    refused = command(out, "--rate", "0.5")
+    assert isinstance(refused.exception, InvalidArgumentError)
+
+
+def test_a_failed_cell_is_reported(clicks):
+    # The child process finds no such data set.
+    experiment = Experiment(data="nowhere", folder="/nonexistent")
+    result = ctr_cell.isolated(experiment, Cell("hash", 0.5, 0))
+    assert result["status"] == "failed"
+    assert "NotFoundError" in result["error"]
+
+
+def test_budgets_are_numbers(tmp_path):
+    found = CliRunner().invoke(ctr.main, ["--budgets", "0.1,much", "--out", str(tmp_path / "x")])
+    assert found.exit_code == 2
+    assert "much" in found.output
+
+
+def test_what_does_not_compress_has_one_budget():
+    cells = cells_of(("full", "hash"), (0.5, 1000), 2)
+    assert [str(cell) for cell in cells] == [
+        "full-1.0-0", "full-1.0-1", "hash-0.5-0", "hash-0.5-1", "hash-1000-0", "hash-1000-1"
+    ]  # fmt: skip
+
+
+def test_the_preset_of_unified_embedding(tmp_path):
+    preset = PRESETS["unified-ml1m"]
+    experiment = preset.experiment
+    assert (experiment.dim, experiment.scale, experiment.settings.batch, experiment.settings.rate) == (
+        30,
+        0.05,
+        128,
+        1e-3,
+    )
+    host = make_host(experiment.model, HostInputs(fields=6, dim=30, dense=0), size=experiment.size)
+    assert {key: tuple(value.shape) for key, value in host.named_parameters() if "weight" in key} == {
+        "crosses.0.product.weight": (180, 180),
+        "deep.0.weight": (192, 180),
+        "last.weight": (1, 372),
+    }
+    Results(tmp_path, experiment)
+
+
+@pytest.mark.parametrize(("name", "batch"), [("full", 1), ("hash", 1000), ("int8", 1000)])
+def test_lookups_are_measured(name, batch):
+    layer, table = frozen_layer(name, 500, 8, 0.1)
+    assert table.shape.rows == 500
+    found = measure(layer, table, np.arange(batch) % 500, rounds=2)
+    assert found.nanoseconds > 0
+    for ratio in (found.layer, found.embedding, found.bag, found.copy):
+        assert 0 < ratio.low <= ratio.median <= ratio.high
