@@ -1,9 +1,9 @@
 """Click prediction with compressed embeddings: any scheme at any budget on any data set.
 
 ``python -m vecstore_bench.ctr --data nycflights13 --schemes full,hash --budgets 0.1,0.01 --out runs/nyc``. Each
-scheme, budget and seed is a cell, trained in a process of its own; checkpoints are chosen on validation, and the quality
-that is reported is the frozen table's on test. Results are kept one JSON line a cell: a command that was stopped goes on
-where it was.
+scheme, budget and seed is a cell, trained in a process of its own. Checkpoints are chosen on validation; quality is
+that of the frozen table on test. Results are kept one JSON line a cell: a command that was stopped goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ class Results:
 
     def add(self, cell: Cell, result: dict[str, Any]) -> None:
         """Keep the result of a cell, and let go of its checkpoints unless it failed."""
-        with self._lines.open("ab") as file:
-            # Whatever a crash left of a line is closed first.
-            if file.tell() and not self._lines.read_bytes().endswith(b"\n"):
-                file.write(b"\n")
+        with self._lines.open("a+b") as file:
+            file.seek(0)
+            # What a crash left of a line is cut off.
+            file.truncate(file.read().rfind(b"\n") + 1)
             file.write(json.dumps(result).encode() + b"\n")
         if result["status"] != "failed":
             rmtree(self.checkpoints(cell), ignore_errors=True)
@@ -241,7 +241,12 @@ def main(
         result = isolated(experiment, cell, results.checkpoints(cell))
         results.add(cell, result)
         outcome = f"AUC {result['test_auc']:.4f}" if result["status"] == "done" else result["error"]
-        console.print(f"{number}/{len(cells)} {cell}: {result['status']}, {outcome}", markup=False, highlight=False)
+        console.print(
+            f"{number}/{len(cells)} {cell}: {result['status']}, {outcome}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(summary(results.all()))
     console.print(f"results: {results.write()}")
 

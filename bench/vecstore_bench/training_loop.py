@@ -202,6 +202,7 @@ class Training:
             return self._run(Path(folder))
 
     def _run(self, folder: Path) -> Outcome:
+        _warm_up()
         with PeakMemory() as memory:
             self._resume(folder)
             while self._state.stage < len(self.plan):
@@ -347,10 +348,19 @@ class Training:
             )
         self._state = _State(**meta["state"])
         for stage, _ in self.plan[: self._state.stage + 1]:
-            self._begin(stage)
+            self.layer.begin(stage.name)
         load_module(self._model, _named(arrays, "model:"))
+        # Only now: a part may have taken other parameters with its state.
+        self._optimisers = {update: self._optimiser(update) for update in stage.updates}
         for number, optimiser in enumerate(self._optimisers.values()):
             load_optimiser(optimiser, _named(arrays, f"optimiser{number}:"))
+
+
+def _warm_up() -> None:
+    """Make torch load what it loads with the first step of an optimiser, which would count as memory of the run."""
+    weight = nn.Parameter(torch.zeros(()))
+    weight.square().backward()  # type: ignore[no-untyped-call]
+    torch.optim.Adam([weight]).step()
 
 
 def _without(parameters: Iterable[nn.Parameter], left_out: list[nn.Parameter]) -> list[nn.Parameter]:

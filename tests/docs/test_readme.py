@@ -23,7 +23,7 @@ def run(code: str, folder: Path) -> str:
     return process.stdout
 
 
-@pytest.mark.parametrize("label", ["embedded", "server"])
+@pytest.mark.parametrize("label", ["embedded", "server", "tables"])
 def test_examples_have_about_thirty_lines(label):
     assert len(example(label).splitlines()) <= 33
 
@@ -33,6 +33,11 @@ def test_the_embedded_example_runs(tmp_path):
     assert "'lang': 'de'" in printed
     assert "'lang': 'fr'" in printed
     assert "relative error" in printed
+
+
+def test_the_tables_example_runs(tmp_path):
+    printed = run(example("tables"), tmp_path)
+    assert "(2, 2, 16)" in printed
 
 
 def test_the_server_example_runs(tmp_path):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import EntryPoint
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
+from tests.golden.make_schemes import CONFIGS
+from tests.schemes.tables import CASES, table_of
 from vecstore import schemes
 from vecstore.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from vecstore.schemes.base import Scheme
@@ -32,9 +37,10 @@ def test_names_are_sorted_and_found():
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(NotFoundError, match="float16, full, int8"):
+    known = ", ".join(schemes.names())
+    with pytest.raises(NotFoundError, match=known):
         schemes.get("int9")
-    with pytest.raises(InvalidArgumentError, match="float16, full, int8"):
+    with pytest.raises(InvalidArgumentError, match=known):
         schemes.from_config("int9")
 
 
@@ -65,3 +71,29 @@ def test_a_scheme_that_lacks_a_method_cannot_be_made():
 
     with pytest.raises(TypeError, match="abstract"):
         Half()
+
+
+FILE_FORMAT = (Path(__file__).parents[2] / "docs" / "file-format.md").read_text()
+
+
+@pytest.mark.parametrize("name", schemes.names())
+def test_a_scheme_has_golden_files_a_paper_and_an_account_of_itself(name):
+    scheme = schemes.get(name)
+    assert scheme.name == name
+    assert name in CONFIGS, "add a config to tests/golden/make_schemes.py and run it"
+    assert scheme.paper.startswith("none: ") or re.search(r"\b(19|20)\d\d\b", scheme.paper), "paper, with its year"
+    assert scheme.paper.startswith("none: ") or "References\n" in scheme.__doc__
+    for field in scheme.__struct_fields__:
+        assert re.search(rf"^ *{field} : ", scheme.__doc__, re.MULTILINE), f"attribute {field} is not described"
+    assert (find_spec(f"vecstore.training.{name}") is not None) == scheme.capabilities.trained
+
+
+@pytest.mark.parametrize("name", schemes.names())
+def test_the_file_format_has_a_row_with_all_arrays_of_a_scheme(name):
+    rows = [line for line in FILE_FORMAT.splitlines() if re.match(rf"\|[^|]*`{name}`", line)]
+    assert len(rows) == 1, f"docs/file-format.md has {len(rows)} rows of {name}"
+    row = rows[0] + (FILE_FORMAT if "as `" in rows[0] else "")
+    for case in CASES:
+        if case.name == name:
+            for key in table_of(case).arrays():
+                assert re.search(rf"`{re.escape(key)}`|`{key[:-1]}0` \.\.\.", row), f"array {key} is not in the row"
