@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from vecstore.config import CollectionConfig, HnswConfig
+from vecstore.errors import InvalidArgumentError
 from vecstore.table_api import KEEP_VERSIONS, OnUnknown, Table, TablesDatabase, TableStats, TableVersion
 from vecstore.types import Hits, Metadata, Metric, Point
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEEP_VERSIONS",
+    "MAX_EF",
+    "MAX_K",
+    "MAX_SCAN_BATCH",
     "SCAN_BATCH",
     "Collection",
     "CollectionStats",
@@ -32,10 +36,16 @@ __all__ = [
     "Table",
     "TableStats",
     "TableVersion",
+    "as_batches",
 ]
 
 #: Rows in one batch of ``scan`` when the caller does not say.
 SCAN_BATCH = 1_000
+#: Largest k and ef of a search; a server may have a smaller k.
+MAX_K = 10_000
+MAX_EF = 100_000
+#: Largest batch of a scan, in rows.
+MAX_SCAN_BATCH = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +143,11 @@ class Collection(Protocol):
         ...
 
     def upsert(self, ids: Any, vectors: Any, metadata: Metadata | None = None) -> int:
-        """Add rows, replacing those (vector and metadata) whose ids exist; give their number."""
+        """Add rows, replacing those whose ids exist; give their number. All or nothing, durable on return.
+
+        A row is replaced whole: its vector and all its metadata, so columns that are not passed become null.
+        Takes and raises what :meth:`insert` does, except that ids may exist.
+        """
         ...
 
     def insert_many(
@@ -146,7 +160,8 @@ class Collection(Protocol):
         """Write a stream of batches (ids, vectors, metadata), each as :meth:`upsert` would; give the rows written.
 
         Each batch is durable before the next is taken (a server takes chunks of a large batch one by one,
-        each whole). After an error the batches before it stay; a note on the exception says how many rows they hold.
+        each whole). After an error, also one that ``batches`` itself raises, the batches before it stay; a note
+        on the exception says how many rows they hold.
 
         Parameters
         ----------
@@ -206,11 +221,12 @@ class Collection(Protocol):
         queries : array_like
             float32[q, dim], or one vector [dim].
         k : int
-            Hits a query; fewer come back only when fewer rows match.
+            Hits a query, at most 10,000; fewer come back only when fewer rows match.
         where : str or Filter, optional
             Only rows that match, e.g. ``"lang = 'de' AND year >= 2015"``.
         ef : int, optional
-            Candidates kept by the graph search; more is slower and finds more. Default: the index's.
+            Candidates kept by the graph search, at most 100,000; more is slower and finds more. Default: the
+            index's.
         exact : bool
             Compare with every row, on the finest copy stored.
         columns : sequence of str, optional
@@ -219,9 +235,16 @@ class Collection(Protocol):
         Raises
         ------
         InvalidArgumentError
-            Wrong dim, NaN, k < 1, unknown column.
+            Wrong dim, NaN, k or ef out of range, unknown column.
         FilterError
             The filter cannot be parsed or does not fit the columns.
+        LimitError
+            A server takes fewer queries or a smaller k in one call.
+
+        Notes
+        -----
+        Distances are those to the stored form: with a lossy scheme a row is not exactly at distance 0 from the
+        vector that was inserted, and a cosine distance may be slightly below 0.
         """
         ...
 
@@ -275,12 +298,14 @@ class Database(TablesDatabase, Protocol):
         index : HnswConfig or None
             Graph settings; None for exact search only.
         exist_ok : bool
-            Give the existing collection if it has the same dim and metric.
+            Give the existing collection if it has the same dim and metric. Only these two are compared: scheme,
+            refine and index of an existing collection stay as they are (``collection.config`` shows them, and
+            ``compress`` changes the first two).
 
         Raises
         ------
         AlreadyExistsError
-            The name is taken.
+            The name is taken; with ``exist_ok``, by a collection of another dim or metric.
         InvalidArgumentError
             A setting is wrong; nothing was created.
         """
@@ -323,3 +348,27 @@ class Database(TablesDatabase, Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def as_batches(batches: Any) -> Iterator[tuple[Any, Any, Metadata | None]]:
+    """Go through the batches of ``insert_many``, making sure that each has its three parts.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Nothing that can be gone through, or a batch that is not (ids, vectors, metadata).
+    """
+    if not isinstance(batches, Iterable):
+        raise InvalidArgumentError(
+            f"batches: expected an iterable of (ids, vectors, metadata), got {type(batches).__name__}", field="batches"
+        )
+    for number, batch in enumerate(batches):
+        if not isinstance(batch, tuple | list) or len(batch) != 3:
+            given = f"{len(batch)} values" if isinstance(batch, tuple | list) else type(batch).__name__
+            raise InvalidArgumentError(
+                f"batches: number {number} (counting from 0) is not (ids, vectors, metadata) but {given}; "
+                "pass None where there is no metadata",
+                field="batches",
+            )
+        ids, vectors, metadata = batch
+        yield ids, vectors, metadata

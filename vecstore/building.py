@@ -121,6 +121,19 @@ def build_segment(
     )
 
 
+def check_storable(settings: CollectionConfig, vectors: F32) -> None:
+    """Refuse vectors float32[n, dim] that the schemes of ``settings`` cannot hold.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A value is out of the range of the scheme or of the refine.
+    """
+    for part in (settings.scheme, settings.refine):
+        if part is not None:
+            schemes.from_config(part).check(vectors)
+
+
 def graph_is_current(description_graph: dict[str, object] | None, index: HnswConfig | None) -> bool:
     """Tell whether a stored graph was built with these settings (search-time ones aside)."""
     if description_graph is None or index is None:

@@ -15,11 +15,19 @@ import numpy as np
 import pyarrow as pa
 
 from vecstore import schemes
-from vecstore.api import SCAN_BATCH, CollectionStats, CompressReport
+from vecstore.api import (
+    MAX_EF,
+    MAX_K,
+    MAX_SCAN_BATCH,
+    SCAN_BATCH,
+    CollectionStats,
+    CompressReport,
+    as_batches,
+)
 from vecstore.background import Background
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig, StoreConfig
-from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError, VecstoreError
+from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError, StoreClosed
 from vecstore.filters import Filter, as_filter, check
 from vecstore.maintenance import Maintenance
 from vecstore.metadata import as_metadata, conform, schema_of
@@ -44,13 +52,8 @@ from vecstore.types import (
 )
 from vecstore.view import SourceView, View, Views
 
-#: Largest batch of one insert or upsert, in bytes of float32 vectors: it becomes one value of the catalog.
+#: Largest batch of one insert or upsert, in bytes of float32 vectors and metadata: it becomes one value of the catalog.
 MAX_BATCH_BYTES = 1 << 30
-#: Largest k and ef of a search.
-MAX_K = 10_000
-MAX_EF = 100_000
-#: Largest batch of a scan, in rows.
-MAX_SCAN_BATCH = 1 << 30
 #: Queries below which a call is not split over threads.
 _QUERIES_PER_THREAD = 4
 
@@ -89,10 +92,16 @@ class EmbeddedCollection:
         self.maintenance = Maintenance(self._store, self._views, commits, folder)
         self._unsealed = 0
         self._unsealed_lock = threading.Lock()
-        if background is not None and self._delta_rows() >= settings.seal_rows:
-            background.seal(self.maintenance)
+        if background is not None:
+            # What the last process left undone: a seal asks for the merge behind it.
+            ask = background.seal if self._delta_rows() >= settings.seal_rows else background.merge
+            ask(self.maintenance)
 
     # -- about ------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        """Give kind and name, without touching the store."""
+        return f"<EmbeddedCollection {self._name!r}>"
 
     @property
     def name(self) -> str:
@@ -148,14 +157,14 @@ class EmbeddedCollection:
     ) -> int:
         """Write a stream of batches (ids, vectors, metadata), each whole or not at all; give the rows written."""
         written = 0
-        for ids, vectors, metadata in batches:
-            try:
+        try:
+            for ids, vectors, metadata in as_batches(batches):
                 written += self._write(ids, vectors, metadata, replace=upsert)
-            except VecstoreError as error:
-                error.add_note(f"{written} rows of the batches before it are stored")
-                raise
-            if on_progress is not None:
-                on_progress(written)
+                if on_progress is not None:
+                    on_progress(written)
+        except BaseException as error:  # whatever it is, the caller has to know where to go on
+            error.add_note(f"{written} rows of the batches before it are stored")
+            raise
         return written
 
     def _write(self, ids: Any, vectors: Any, metadata: Metadata | None, *, replace: bool) -> int:
@@ -169,9 +178,9 @@ class EmbeddedCollection:
         table = as_metadata(metadata, len(keys))
         if len(keys) == 0:
             return 0
-        if matrix.nbytes > MAX_BATCH_BYTES:
+        if (size := matrix.nbytes + table.nbytes) > MAX_BATCH_BYTES:
             raise LimitError(
-                f"vectors: {matrix.nbytes} bytes in one batch, the limit is {MAX_BATCH_BYTES}; split the batch",
+                f"vectors: {size} bytes with metadata in one batch, the limit is {MAX_BATCH_BYTES}; split the batch",
                 field="vectors",
             )
         if config.metric is Metric.COSINE:
@@ -239,7 +248,7 @@ class EmbeddedCollection:
             if not inside.any():
                 continue
             found = rows.positions(numbers[inside])
-            table = rows.metadata(found, kept).to_pylist() if kept else [{}] * len(found)
+            table = rows.metadata(found, kept).to_pylist() if kept else [{} for _ in found]
             matrix = rows.lookup(found) if vectors else None
             for i, position in enumerate(positions[inside].tolist()):
                 points[position] = Point(
@@ -300,8 +309,13 @@ class EmbeddedCollection:
         threads = min(self._settings.threads, len(queries) // _QUERIES_PER_THREAD)
         if self._pool is None or threads < 2:
             return search_part(queries)
-        parts = list(self._pool.map(search_part, np.array_split(queries, threads)))
-        return joined(parts)
+        try:
+            parts = self._pool.map(search_part, np.array_split(queries, threads))
+        except RuntimeError as error:
+            if "after" not in str(error):  # "cannot schedule new futures after shutdown"
+                raise
+            raise StoreClosed("the store was closed while a search began; open it again") from None
+        return joined(list(parts))
 
     # -- inside -----------------------------------------------------------------------------------------------
 

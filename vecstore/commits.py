@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from vecstore.errors import InternalError
 from vecstore.storage.catalog import Operation
 from vecstore.storage.environment import Environment
 
@@ -20,6 +21,11 @@ class _Ticket:
         self.operation = operation
         self.is_done = False
         self.result: Any = None
+
+    def settle(self, result: Any) -> None:
+        """Take the result, or the exception to raise in the thread that waits."""
+        self.result = result
+        self.is_done = True
 
 
 class Commits:
@@ -45,14 +51,22 @@ class Commits:
         VecstoreError
             What the operation raised (the others in its commit are not affected), or the failure of the
             commit itself.
+        InternalError
+            The thread that committed for several was interrupted: nobody knows whether this one was written.
         """
         ticket = _Ticket(operation)
         with self._queue_lock:
             self._queue.append(ticket)
-        with self._turn:
-            if not ticket.is_done:
-                self._commit_waiting()
-        if isinstance(ticket.result, BaseException):
+        try:
+            with self._turn:
+                if not ticket.is_done:
+                    self._commit_waiting()
+        except BaseException:
+            # Interrupted while it waited: what nobody has begun must not be written later on.
+            with self._queue_lock:
+                self._queue = [waiting for waiting in self._queue if waiting is not ticket]
+            raise
+        if isinstance(ticket.result, Exception):
             raise ticket.result
         return ticket.result
 
@@ -62,12 +76,26 @@ class Commits:
 
     def _commit_waiting(self) -> None:
         """Commit everything that waits; whoever holds the turn does it for all."""
-        with self._queue_lock:
-            tickets, self._queue = self._queue, []
+        tickets: list[_Ticket] = []
         try:
+            with self._queue_lock:
+                tickets, self._queue = self._queue, []
             results = self._environment.write_each([ticket.operation for ticket in tickets])
-        except BaseException as error:
-            results = [error] * len(tickets)
-        for ticket, result in zip(tickets, results, strict=True):
-            ticket.result = result
-            ticket.is_done = True
+            for ticket, result in zip(tickets, results, strict=True):
+                ticket.settle(result)
+        except Exception as error:
+            for ticket in tickets:
+                ticket.settle(error)
+        except BaseException:
+            # An interrupt is meant for this thread alone; it may have come before the commit or after.
+            for ticket in tickets:
+                if not ticket.is_done:
+                    ticket.settle(_unknown_outcome())
+            raise
+
+
+def _unknown_outcome() -> InternalError:
+    return InternalError(
+        "the thread that wrote this change, together with its own, was interrupted: it is written whole or not at all, "
+        "but which is not known; read it back, then write it again if it is missing"
+    )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, get_type_hints
+from enum import Enum
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
+import numpy as np
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.types import MAX_DIM, Metric
+from vecstore.types import MAX_DIM, Metric, as_count, as_metric
 
-__all__ = ["CollectionConfig", "Config", "HnswConfig", "StoreConfig", "decode_json", "encode_json"]
+__all__ = ["CollectionConfig", "Config", "HnswConfig", "StoreConfig", "as_index", "decode_json", "encode_json"]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,11 +30,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         hints = get_type_hints(type(self), include_extras=True)
         for name in self.__struct_fields__:
             value = getattr(self, name)
+            plain = value.item() if isinstance(value, np.generic) else value  # sizes often come out of numpy
             try:
-                converted = msgspec.convert(value, hints[name])
+                converted = msgspec.convert(plain, hints[name])
             except msgspec.ValidationError as error:
                 raise InvalidArgumentError(
-                    f"{type(self).__name__}.{name}: {error} (got {value!r})", field=name
+                    f"{type(self).__name__}.{name}: {error}{_choices(hints[name])} (got {value!r})", field=name
                 ) from None
             if converted is not value:
                 msgspec.structs.force_setattr(self, name, converted)
@@ -55,6 +58,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return msgspec.convert(data, cls)
         except msgspec.ValidationError as error:
             raise InvalidArgumentError(f"{cls.__name__}: {error}") from None
+
+
+def _choices(hint: Any) -> str:
+    """Give the values of a setting that has few, for a message."""
+    if get_origin(hint) is Literal:
+        values = list(get_args(hint))
+    elif isinstance(hint, type) and issubclass(hint, Enum):
+        values = [member.value for member in hint]
+    else:
+        return ""
+    return f"; pass one of {', '.join(map(repr, values))}"
 
 
 def _between(config: Config, name: str, low: int, high: int) -> None:
@@ -96,6 +110,21 @@ class HnswConfig(Config, frozen=True, kw_only=True):
         _between(self, "seed", 0, 2**31 - 1)
 
 
+def as_index(index: Any) -> HnswConfig | None:
+    """Give the settings of a graph from themselves or their JSON form; None for exact search only.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Neither, or a setting is unknown or out of range.
+    """
+    if index is None or isinstance(index, HnswConfig):
+        return index
+    if not isinstance(index, dict):
+        raise InvalidArgumentError(f"index: expected HnswConfig or None, got {type(index).__name__}", field="index")
+    return HnswConfig.from_dict(index)
+
+
 class CollectionConfig(Config, frozen=True, kw_only=True):
     """What defines a collection.
 
@@ -123,9 +152,11 @@ class CollectionConfig(Config, frozen=True, kw_only=True):
     version: Literal[1] = 1
 
     def __post_init__(self) -> None:
-        """Check types and ranges."""
+        """Check types and ranges, in the words that a remote database uses too."""
+        msgspec.structs.force_setattr(self, "dim", as_count(self.dim, name="dim", limit=MAX_DIM))
+        msgspec.structs.force_setattr(self, "metric", as_metric(self.metric))
+        msgspec.structs.force_setattr(self, "index", as_index(self.index))
         super().__post_init__()
-        _between(self, "dim", 1, MAX_DIM)
 
 
 class StoreConfig(Config, frozen=True, kw_only=True):

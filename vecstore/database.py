@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from vecstore import verification
-from vecstore.background import Background
+from vecstore.background import THREADS, Background
 from vecstore.collection import EmbeddedCollection, Lease, scheme_config
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig, HnswConfig, StoreConfig
@@ -25,6 +25,11 @@ from vecstore.types import F32, Metric, as_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
+
+
+_SEARCH_THREADS = "vecstore-search"
+#: Name prefixes of the threads that closing waits for.
+_OWN_THREADS = (_SEARCH_THREADS, *THREADS)
 
 
 class EmbeddedDatabase:
@@ -45,6 +50,8 @@ class EmbeddedDatabase:
         Another process writes.
     NotFoundError, FormatError
         There is no store to read, or it cannot be read.
+    InvalidArgumentError
+        An argument has the wrong type, or nothing can be created at ``path``.
     """
 
     def __init__(
@@ -52,13 +59,14 @@ class EmbeddedDatabase:
     ) -> None:
         if mode not in ("w", "r"):
             raise InvalidArgumentError(f"mode: expected 'w' or 'r', got {mode!r}", field="mode")
-        settings = settings or StoreConfig()
+        folder = _as_folder(path)
+        settings = _as_settings(settings)
         threads = settings.threads or os.cpu_count() or 1
         self._settings = StoreConfig.from_dict(settings.to_dict() | {"threads": threads})
         self._readonly = mode == "r"
-        self._store = Store(Path(path).absolute(), readonly=self._readonly, settings=self._settings)
+        self._store = Store(folder, readonly=self._readonly, settings=self._settings)
         self._commits = Commits(self._store.environment)
-        self._pool = ThreadPoolExecutor(threads, "vecstore-search") if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads, _SEARCH_THREADS) if threads > 1 else None
         self._background = Background() if settings.background and not self._readonly else None
         self._collections: dict[str, EmbeddedCollection] = {}
         self._lock = threading.Lock()
@@ -67,6 +75,10 @@ class EmbeddedDatabase:
             self._store.environment, self._commits, self._store.tables, readonly=self._readonly, lease=self._lease
         )
         self._close = weakref.finalize(self._lease, _shut_down, os.getpid(), self._background, self._pool, self._store)
+
+    def __repr__(self) -> str:
+        """Give the folder and how it was opened."""
+        return f"<EmbeddedDatabase {str(self._store.path)!r} mode={'r' if self._readonly else 'w'!r}>"
 
     @property
     def path(self) -> Path:
@@ -189,6 +201,26 @@ class EmbeddedDatabase:
         self.close()
 
 
+def _as_folder(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path).absolute()
+    except TypeError:
+        raise InvalidArgumentError(
+            f"path: expected str or PathLike, got {type(path).__name__}; give the folder of the store", field="path"
+        ) from None
+
+
+def _as_settings(settings: StoreConfig | None) -> StoreConfig:
+    if settings is None:
+        return StoreConfig()
+    if not isinstance(settings, StoreConfig):
+        raise InvalidArgumentError(
+            f"settings: expected a StoreConfig, got {type(settings).__name__}; write StoreConfig(threads=4), say",
+            field="settings",
+        )
+    return settings
+
+
 def _shut_down(owner: int, background: Background | None, pool: ThreadPoolExecutor | None, store: Store) -> None:
     """Close in order: work that writes, then searches, then the files under them.
 
@@ -196,6 +228,15 @@ def _shut_down(owner: int, background: Background | None, pool: ThreadPoolExecut
     """
     if os.getpid() != owner:
         return
+    if threading.current_thread().name.startswith(_OWN_THREADS):
+        # The garbage collector may find an unused database in any thread, also in one that closing has to wait
+        # for, and in the middle of a transaction: then closing waits elsewhere.
+        threading.Thread(target=_close_in_order, args=(background, pool, store), name="vecstore-close").start()
+    else:
+        _close_in_order(background, pool, store)
+
+
+def _close_in_order(background: Background | None, pool: ThreadPoolExecutor | None, store: Store) -> None:
     if background is not None:
         background.close()
     if pool is not None:

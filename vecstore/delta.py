@@ -150,8 +150,5 @@ class Delta:
         return rows.astype(np.uint64) + np.uint64(self.first)
 
     def _table(self, columns: dict[str, str]) -> pa.Table:
-        parts = []
-        for chunk in self._chunks:
-            stored = [name for name in columns if name in chunk.table.column_names]
-            parts.append(conform(chunk.table.select(stored), columns, len(chunk.ids)))
+        parts = [conform(chunk.table, columns, len(chunk.ids)) for chunk in self._chunks]
         return pa.concat_tables(parts) if parts else conform(pa.table({}), columns, 0)

@@ -10,19 +10,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vecstore.api import CompressReport
-from vecstore.building import build_segment, gather, graph_is_current, purged
+from vecstore.building import build_segment, check_storable, gather, graph_is_current, purged
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig
-from vecstore.errors import InternalError, VecstoreError
+from vecstore.errors import InternalError, NotFoundError
 from vecstore.segment import RowSource, Segment
 from vecstore.storage.atomic import remove_folder
 from vecstore.storage.catalog import CollectionStore, Publication
+from vecstore.storage.environment import Transaction
 from vecstore.storage.records import Manifest, SegmentEntry
 from vecstore.types import F32, U64
 from vecstore.view import SourceView, View, Views
@@ -35,6 +38,8 @@ MERGE_SHARE = 0.5
 DEAD_SHARE = 0.3
 #: Largest segment that a merge makes, in bytes of float32 vectors (they are in memory while it runs).
 MAX_MERGE_BYTES = 4 << 30
+#: The same for metadata: a column of text must not pass 2 GiB, the reach of Arrow's 32-bit offsets.
+MAX_MERGE_METADATA_BYTES = 1 << 30
 #: Rows sampled for the error in a compression report.
 _ERROR_SAMPLE = 1_000
 
@@ -134,40 +139,47 @@ class Maintenance:
         The long part runs beside seals; only what was sealed meanwhile is encoded with sealing held off.
         """
         started = time.monotonic()
-        entries: list[SegmentEntry] = []
         with self._merging:
-            try:
-                view = self._encode_all(settings, entries)
-            except (VecstoreError, OSError):
-                self._discard(entries)
-                raise
-        after = self._views.current()
+            before, after = self._encode_all(settings)
         return CompressReport(
-            rows=sum(entry.rows for entry in entries),
-            bytes_before=_vector_bytes(view),
+            rows=sum(len(source.source) for source in after.segments),
+            bytes_before=_vector_bytes(before),
             bytes_after=_vector_bytes(after),
-            relative_error=_relative_error(view, after),
+            relative_error=_relative_error(before, after),
             seconds=time.monotonic() - started,
         )
 
-    def _encode_all(self, settings: CollectionConfig, entries: list[SegmentEntry]) -> View:
-        """Write every row again and publish; ``entries`` takes up what is written. Give the view that was encoded."""
-        before = self._views.current()
+    def _encode_all(self, settings: CollectionConfig) -> tuple[View, View]:
+        """Write every row again and publish; give the view that was encoded, and the one with just its new form."""
+        entries: list[SegmentEntry] = []
         encoded: dict[RowSource, U64] = {}
-        for source in before.segments:
-            encoded[source.source] = source.dead
-            entries += self._encoded(source, before, settings)
-        with self._sealing:
+        with self._discarding(entries):
             view = self._views.current()
-            for late in view.segments:
-                if late.source not in encoded:
-                    encoded[late.source] = late.dead
-                    entries += self._encoded(late, view, settings)
-            rest, sealed, dropped = self._seal_delta(view, settings)
-            entries += rest
+            for source in view.segments:
+                encoded[source.source] = source.dead
+                entries += self._encoded(source, view, settings)
+        with self._sealing:
+            with self._discarding(entries):
+                view = self._views.current()
+                for late in view.segments:
+                    if late.source not in encoded:
+                        encoded[late.source] = late.dead
+                        entries += self._encoded(late, view, settings)
+                rest, sealed, dropped = self._seal_delta(view, settings)
+                entries += rest
             gone = np.concatenate([*encoded.values(), dropped])
             self._publish(_names(view.segments), entries, gone, sealed=sealed, config=settings)
-        return view
+            # Taken before anybody can seal or merge again: its segments are those written here.
+            return view, self._views.current()
+
+    @contextmanager
+    def _discarding(self, entries: list[SegmentEntry]) -> Iterator[None]:
+        """Remove what ``entries`` has taken up if the block, which publishes nothing, raises."""
+        try:
+            yield
+        except BaseException:
+            self._discard(entries)
+            raise
 
     def _encoded(self, source: SourceView, view: View, settings: CollectionConfig) -> list[SegmentEntry]:
         """Write one segment again with other schemes; its graph is kept where no row is left out."""
@@ -195,19 +207,37 @@ class Maintenance:
         sealed: int | None = None,
         config: CollectionConfig | None = None,
     ) -> None:
-        """Swap the manifest and remove the folders that it no longer names."""
+        """Swap the manifest and remove the folders that it no longer names.
+
+        The new folders are removed again where the swap did not happen, and never once it may have.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Rows written meanwhile do not fit the schemes of ``config``; nothing has changed.
+        """
 
         def manifest_of(manifest: Manifest) -> Manifest:
             kept = [entry for entry in manifest.segments if entry.segment not in removed]
             ordered = sorted([*kept, *entries], key=lambda entry: entry.first)
             return Manifest(segments=tuple(ordered), sealed=manifest.sealed if sealed is None else sealed)
 
-        # Only an error that vecstore raised on purpose says that nothing was committed. After anything else (an
-        # interrupt) the manifest may name the new folders, now or soon: the next writer's sweep decides.
+        publish = self._store.publish(Publication(removed, manifest_of, gone, config))
+
+        def operation(transaction: Transaction) -> int | None:
+            if config is not None and sealed is not None:
+                # These were checked against the schemes that the collection had when they were written.
+                for batch in self._store.delta_batches(transaction, sealed, config.dim):
+                    check_storable(config, batch.vectors)
+            generation: int | None = publish(transaction)
+            return generation
+
+        # After an interrupt the manifest may name the new folders, now or soon: the next writer's sweep decides.
         try:
-            generation = self._commits.run(self._store.publish(Publication(removed, manifest_of, gone, config)))
-        except VecstoreError:
-            self._discard(entries)
+            generation = self._commits.run(operation)
+        except Exception:
+            if not self._may_name(entries):
+                self._discard(entries)
             raise
         if generation is None:
             self._discard(entries)
@@ -217,6 +247,16 @@ class Maintenance:
             remove_folder(self._folder / name)
         _log.debug("published", extra={"collection": self._store.name, "generation": generation})
 
+    def _may_name(self, entries: list[SegmentEntry]) -> bool:
+        """Tell whether the manifest names any of ``entries``, or nobody knows what it names."""
+        try:
+            manifest = self._views.current().manifest
+        except NotFoundError:
+            return False
+        except Exception:
+            return True
+        return not {entry.segment for entry in entries}.isdisjoint(entry.segment for entry in manifest.segments)
+
     def _discard(self, entries: list[SegmentEntry]) -> None:
         """Remove segments that were written and will not be published."""
         for entry in entries:
@@ -224,7 +264,7 @@ class Maintenance:
 
 
 def _due(view: View) -> list[SourceView]:
-    """Give the newest segments whose merge pays, or the one that should be written again.
+    """Give the newest segments whose merge pays, or one that should be written again or lacks its graph.
 
     Sizes are kept roughly geometric: a segment joins the merge when the newer ones together reach
     ``MERGE_SHARE`` of it, so every row is rewritten a logarithmic number of times.
@@ -234,31 +274,41 @@ def _due(view: View) -> list[SourceView]:
         if len(source.source) - source.live.count >= DEAD_SHARE * len(source.source):
             return [source]
     group: list[SourceView] = []
-    rows = 0
+    rows, load = 0, 0.0
     for source in reversed(view.segments):
         size = len(source.source)
-        if group and (rows < MERGE_SHARE * size or (rows + size) * settings.dim * 4 > MAX_MERGE_BYTES):
+        load += _load(source, size)
+        if group and (rows < MERGE_SHARE * size or load > 1):
             break
         group.insert(0, source)
         rows += size
-    if settings.index is None or rows < settings.index.min_rows:
-        # Small segments without a graph are merged too, but only when there are many of them.
-        return group if len(group) >= 8 else []
-    return group if len(group) > 1 or _lacks_graph(group[0], settings) else []
+    # Small segments without a graph are merged too, but only when there are many of them.
+    is_small = settings.index is None or rows < settings.index.min_rows
+    if len(group) >= (8 if is_small else 2):
+        return group
+    # No merge pays. A graph may still be missing: the process that sealed the segment ended before it was built.
+    return next(([source] for source in view.segments if _lacks_graph(source, settings)), [])
 
 
 def _groups(view: View) -> list[list[SourceView]]:
     """Split all segments into runs of neighbours that fit one merge each."""
     groups: list[list[SourceView]] = []
-    size = 0
+    load = 0.0
     for source in view.segments:
-        vector_bytes = source.live.count * view.settings.dim * 4
-        if not groups or size + vector_bytes > MAX_MERGE_BYTES:
+        added = _load(source, source.live.count)
+        if not groups or load + added > 1:
             groups.append([])
-            size = 0
+            load = 0.0
         groups[-1].append(source)
-        size += vector_bytes
+        load += added
     return groups
+
+
+def _load(source: SourceView, rows: int) -> float:
+    """Give what ``rows`` rows of a segment take up, as a share of what one merge may hold."""
+    description = _segment(source).description
+    metadata_bytes = description.bytes["metadata"] * rows / description.rows
+    return max(rows * description.dim * 4 / MAX_MERGE_BYTES, metadata_bytes / MAX_MERGE_METADATA_BYTES)
 
 
 def _lacks_graph(source: SourceView, settings: CollectionConfig) -> bool:
@@ -289,9 +339,9 @@ def _relative_error(before: View, after: View) -> float:
         step = max(1, len(source.source) // _ERROR_SAMPLE)
         rows = np.arange(0, len(source.source), step)
         new = source.source.lookup(rows)
-        old = _vectors_of(before, source.source.sequences(rows))
-        error += float(np.sum((new - old) ** 2, dtype=np.float64))
-        total += float(np.sum(old**2, dtype=np.float64))
+        old = _vectors_of(before, source.source.sequences(rows)).astype(np.float64)
+        error += float(np.sum((new - old) ** 2))
+        total += float(np.sum(old**2))
     return error / total if total else 0.0
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from vecstore import schemes
 from vecstore.filters import Filter, columns_of, mask
 from vecstore.index.hnsw import Graph
-from vecstore.metadata import conform
+from vecstore.metadata import conform, narrowed
 from vecstore.schemes.base import CompressedTable, TableShape
 from vecstore.storage import segment_files
 from vecstore.storage.array_files import ArrayFile
@@ -151,7 +151,7 @@ class Segment:
     @cached_property
     def _sequence_column(self) -> U64 | None:
         """Sequence numbers where they have gaps, else None."""
-        if segment_files.SEQUENCE_COLUMN not in self._table.column_names:
+        if self._table.schema.get_field_index(segment_files.SEQUENCE_COLUMN) < 0:
             return None
         sequences: U64 = self._table.column(segment_files.SEQUENCE_COLUMN).chunk(0).to_numpy()
         return sequences
@@ -182,8 +182,7 @@ class Segment:
 
     def metadata(self, rows: I64, columns: dict[str, str]) -> pa.Table:
         """Give ``columns`` of ``rows``; columns added to the collection later are null."""
-        stored = [name for name in columns if name in self._table.column_names]
-        return conform(self._table.select(stored).take(pa.array(rows)), columns, len(rows))
+        return conform(narrowed(self._table, columns).take(pa.array(rows)), columns, len(rows))
 
     def matches(self, where: Filter, columns: dict[str, str]) -> Mask:
         """Give which rows ``where`` lets pass; the masks of the latest filters are kept."""
@@ -192,8 +191,7 @@ class Segment:
                 self._masks.move_to_end(where)
                 return self._masks[where]
         used = {name: columns[name] for name in columns_of(where)}
-        stored = [name for name in used if name in self._table.column_names]
-        passing = mask(where, conform(self._table.select(stored), used, len(self)))
+        passing = mask(where, conform(narrowed(self._table, used), used, len(self)))
         with self._lock:
             self._masks[where] = passing
             if len(self._masks) > CACHED_FILTERS:

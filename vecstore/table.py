@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vecstore.api import MAX_K
 from vecstore.commits import Commits
 from vecstore.errors import CorruptionError, InvalidArgumentError, ReadOnlyError, VecstoreError
 from vecstore.schemes.single_field import as_fields_table, reopened
@@ -24,9 +25,6 @@ from vecstore.table_version import OpenVersion, stored_version
 from vecstore.types import F32, Hits, Metric, as_count, as_metric, as_queries
 
 __all__ = ["EmbeddedTable", "Tables"]
-
-#: Largest k of a search.
-MAX_K = 10_000
 
 
 class EmbeddedTable:
@@ -51,6 +49,10 @@ class EmbeddedTable:
         self.uid = uid
         self._latest: OpenVersion | None = None
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        """Give kind and name, without touching the store."""
+        return f"<EmbeddedTable {self._name!r}>"
 
     @property
     def name(self) -> str:

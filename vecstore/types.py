@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,8 @@ class Hits(Sequence[list[Hit]]):
     ids : int64[q, k] or object[q, k] of str
         Ids, nearest first. Places past ``counts[i]`` hold -1 or ``""``.
     distances : float32[q, k]
-        Distances in the collection's metric, ascending; ``inf`` past ``counts[i]``.
+        Distances in the collection's metric, ascending; ``inf`` past ``counts[i]``. A distance beyond float32
+        (l2 or ip of values above about 1e18) is ``inf`` or ``-inf`` too: only ``counts`` tells hits from padding.
     counts : int64[q]
         Hits per query: less than k only when fewer rows match.
     metadata : pyarrow.Table or None
@@ -95,19 +96,36 @@ class Hits(Sequence[list[Hit]]):
         """Give the number of queries."""
         return len(self.counts)
 
-    def __getitem__(self, query: int) -> list[Hit]:  # type: ignore[override]
-        """Give the hits of one query, nearest first."""
+    @overload
+    def __getitem__(self, query: int) -> list[Hit]: ...
+
+    @overload
+    def __getitem__(self, query: slice) -> Hits: ...
+
+    def __getitem__(self, query: int | slice) -> list[Hit] | Hits:
+        """Give the hits of one query, nearest first; a slice gives the results of those queries."""
+        if isinstance(query, slice):
+            return self._part(query)
         if not -len(self) <= query < len(self):
             raise IndexError(f"query {query} of {len(self)}")
         query %= len(self)
         count = int(self.counts[query])
-        rows: list[dict[str, Any]] = [{}] * count
+        rows: list[dict[str, Any]] = [{} for _ in range(count)]
         if self.metadata is not None:
             start = int(self.counts[:query].sum())
             rows = self.metadata.slice(start, count).to_pylist()
         ids = self.ids[query, :count].tolist()
         distances = self.distances[query, :count].tolist()
         return [Hit(i, d, m) for i, d, m in zip(ids, distances, rows, strict=True)]
+
+    def _part(self, queries: slice) -> Hits:
+        metadata = None
+        if self.metadata is not None:
+            ends = np.cumsum(self.counts)
+            spans = zip((ends - self.counts)[queries].tolist(), ends[queries].tolist(), strict=True)
+            rows = [np.arange(start, end) for start, end in spans]
+            metadata = self.metadata.take(np.concatenate(rows) if rows else np.empty(0, np.int64))
+        return Hits(self.ids[queries], self.distances[queries], self.counts[queries], metadata)
 
     def __iter__(self) -> Iterator[list[Hit]]:
         """Go through the queries in order."""
@@ -119,17 +137,14 @@ class Hits(Sequence[list[Hit]]):
 
         inside = np.arange(self.ids.shape[1])[None, :] < self.counts[:, None]
         ids = self.ids[inside]
-        table = pa.table(
-            {
-                "query": np.repeat(np.arange(len(self), dtype=np.int64), self.counts),
-                "id": pa.array(ids) if ids.dtype == np.int64 else pa.array(ids.tolist(), pa.string()),
-                "distance": self.distances[inside],
-            }
-        )
+        columns = {
+            "query": np.repeat(np.arange(len(self), dtype=np.int64), self.counts),
+            "id": pa.array(ids) if ids.dtype == np.int64 else pa.array(ids.tolist(), pa.string()),
+            "distance": self.distances[inside],
+        }
         if self.metadata is not None:
-            for name in self.metadata.column_names:
-                table = table.append_column(name, self.metadata.column(name))
-        return table
+            columns.update(zip(self.metadata.column_names, self.metadata.columns, strict=True))
+        return pa.table(columns)
 
 
 def as_matrix(vectors: Any, *, dim: int, name: str = "vectors") -> F32:
@@ -150,12 +165,7 @@ def as_matrix(vectors: Any, *, dim: int, name: str = "vectors") -> F32:
         Not numeric, not two-dimensional, another dim, or NaN or infinite values (also those that
         overflow float32).
     """
-    try:
-        array = np.asarray(vectors)
-    except ValueError as error:
-        raise InvalidArgumentError(
-            f"{name}: rows have different lengths ({error}); pass [n, {dim}]", field=name
-        ) from None
+    array = _as_array(vectors, dim, name)
     if array.dtype == object or array.dtype.kind not in "fiu":
         raise InvalidArgumentError(
             f"{name}: expected numbers, got dtype {array.dtype}; pass float32[n, {dim}]", field=name
@@ -181,6 +191,15 @@ def as_matrix(vectors: Any, *, dim: int, name: str = "vectors") -> F32:
     return matrix
 
 
+def _as_array(values: Any, dim: int, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"{name}: rows have different lengths ({error}); pass [n, {dim}]", field=name
+        ) from None
+
+
 def as_queries(queries: Any, *, dim: int) -> F32:
     """Give ``queries`` as float32[q, dim]; a single vector [dim] becomes one query.
 
@@ -189,10 +208,9 @@ def as_queries(queries: Any, *, dim: int) -> F32:
     InvalidArgumentError
         As :func:`as_matrix`, or when there is no query at all.
     """
-    is_flat = isinstance(queries, np.ndarray) and queries.ndim == 1
-    if not is_flat and isinstance(queries, list | tuple) and len(queries) > 0:
-        is_flat = np.isscalar(queries[0])
-    matrix = as_matrix([queries] if is_flat else queries, dim=dim, name="queries")
+    array = _as_array(queries, dim, "queries")
+    is_flat = array.ndim == 1 and array.size > 0
+    matrix = as_matrix(array[np.newaxis] if is_flat else array, dim=dim, name="queries")
     if len(matrix) == 0:
         raise InvalidArgumentError("queries: none given; pass one vector or [q, dim]", field="queries")
     return matrix
@@ -279,23 +297,41 @@ def as_ids(ids: Any, *, name: str = "ids") -> IdArray:
         raise InvalidArgumentError(
             f"{name}: expected a sequence of int64 or str, got the single value {ids!r}; pass [{ids!r}]", field=name
         )
-    if isinstance(ids, np.ndarray):
-        array = ids
-    else:
-        values = list(ids)
-        if any(isinstance(value, str) for value in values):
-            # Not through numpy's own strings: they would swallow trailing NULs, and turn numbers into text.
-            return _as_strings(values, name)
-        try:
-            array = np.asarray(values)
-        except ValueError:
-            raise InvalidArgumentError(f"{name}: expected one dimension, got nested sequences", field=name) from None
+    if not isinstance(ids, np.ndarray):
+        return _ids_of(list(ids), name)
+    if ids.dtype.kind in "UO" and ids.ndim == 1:
+        return _ids_of(ids.tolist(), name)
+    return _as_integers(ids, name)
+
+
+def _ids_of(values: list[Any], name: str) -> IdArray:
+    """Give a list of ids as an array, decided on the types of all values: numpy alone would turn some into others."""
+    kinds = set(map(type, values))
+    if any(issubclass(kind, str) for kind in kinds):
+        return _as_strings(values, name)
+    if kinds & {bool, np.bool_}:
+        raise _mixed_ids(kinds, name)
+    if all(issubclass(kind, int | np.integer) for kind in kinds):
+        low, high = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+        for extreme in (min(values, default=0), max(values, default=0)):
+            if not low <= extreme <= high:
+                raise InvalidArgumentError(f"{name}: {extreme} does not fit int64", field=name)
+        return np.array(values, np.int64)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InvalidArgumentError(f"{name}: expected one dimension, got nested sequences", field=name) from None
+    if array.dtype == object and array.ndim == 1:
+        raise _mixed_ids(kinds, name)
+    return _as_integers(array, name)
+
+
+def _as_integers(array: NDArray[Any], name: str) -> I64:
+    """Give an array of integers as int64[n], or say what is wrong with it."""
     if array.ndim != 1:
         raise InvalidArgumentError(f"{name}: expected one dimension, got shape {list(array.shape)}", field=name)
     if array.size == 0:
         return np.empty(0, np.int64)
-    if array.dtype.kind in "UO":
-        return _as_strings(array.tolist(), name)
     if array.dtype.kind not in "iu":
         raise InvalidArgumentError(f"{name}: expected all int64 or all str, got {array.dtype}", field=name)
     if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
@@ -305,9 +341,12 @@ def as_ids(ids: Any, *, name: str = "ids") -> IdArray:
 
 def _as_strings(values: list[Any], name: str) -> NDArray[np.object_]:
     """Give strings that can be ids as object[n], or say what is wrong with them."""
-    if not all(type(value) is str for value in values):
-        kinds = sorted({type(value).__name__ for value in values})
-        raise InvalidArgumentError(f"{name}: expected all int64 or all str, got {', '.join(kinds)}", field=name)
+    kinds = set(map(type, values))
+    if not all(issubclass(kind, str) for kind in kinds):
+        raise _mixed_ids(kinds, name)
+    if kinds != {str}:
+        # Subclasses such as numpy's strings; their own text, whatever their str() shows.
+        values = [str.__str__(value) for value in values]
     for position, value in enumerate(values):
         problem = _id_problem(value)
         if problem:
@@ -315,6 +354,11 @@ def _as_strings(values: list[Any], name: str) -> NDArray[np.object_]:
     strings = np.empty(len(values), object)
     strings[:] = values
     return strings
+
+
+def _mixed_ids(kinds: set[type], name: str) -> InvalidArgumentError:
+    names = ", ".join(sorted(kind.__name__ for kind in kinds))
+    return InvalidArgumentError(f"{name}: expected all int64 or all str, got {names}", field=name)
 
 
 def _id_problem(value: str) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+
 from vecstore.errors import VecstoreError
 from vecstore.segment import RowSource, Segment
 from vecstore.storage import catalog, table_catalog
 from vecstore.storage.environment import Environment, Transaction
 from vecstore.table_version import OpenVersion
 from vecstore.view import Views
+
+#: What reading damaged rows can raise; each becomes a line, so that the rest is checked too.
+_UNREADABLE = (VecstoreError, pa.ArrowException)
 
 
 def verify(environment: Environment, folder: Path, tables: Path) -> list[str]:
@@ -33,7 +38,7 @@ def verify(environment: Environment, folder: Path, tables: Path) -> list[str]:
     for name, uid in collections.items():
         try:
             problems += _verify_collection(environment, folder, name, uid)
-        except VecstoreError as error:
+        except _UNREADABLE as error:
             problems.append(f"collection {name!r}: {error}")
     return problems + _verify_tables(environment, tables)
 
@@ -59,7 +64,7 @@ def _verify_segment(segment: RowSource) -> list[str]:
         raise TypeError("only sealed segments have files")
     try:
         return segment.verify()
-    except VecstoreError as error:
+    except _UNREADABLE as error:
         return [f"segment {segment.name}: {error}"]
 
 

@@ -201,16 +201,12 @@ class Views:
         for entry in manifest.segments:
             old = known.get(entry.segment)
             source = old.source if old else Segment(self._folder / entry.segment, entry)
-            segments.append(_source_view(source, old, tombstones, record.columns))
+            dead = _dead(source, old, tombstones, last)
+            segments.append(_source_view(source, old, dead, record.columns))
         delta = self._delta(transaction, manifest, record, last)
-        return View(
-            head,
-            record,
-            manifest,
-            tombstones,
-            tuple(segments),
-            _source_view(delta, last.delta if last else None, tombstones, record.columns),
-        )
+        old = last.delta if last else None
+        changed = _source_view(delta, old, _dead(delta, old, tombstones, last), record.columns)
+        return View(head, record, manifest, tombstones, tuple(segments), changed)
 
     def _delta(
         self, transaction: Transaction, manifest: Manifest, record: CollectionRecord, last: View | None
@@ -225,11 +221,19 @@ class Views:
         return delta.extended(batches, record.columns) if batches else delta
 
 
-def _source_view(
-    source: RowSource, last: SourceView | None, tombstones: Tombstones, columns: dict[str, str]
-) -> SourceView:
+def _dead(source: RowSource, old: SourceView | None, tombstones: Tombstones, last: View | None) -> U64:
+    """Give the deleted rows of a source: the very array of the last view while no tombstone changed.
+
+    Rows that a delta gained since then have none yet.
+    """
+    if old is not None and last is not None and last.tombstones is tombstones and old.source.first == source.first:
+        return old.dead
+    return tombstones.between(source.first, source.last)
+
+
+def _source_view(source: RowSource, last: SourceView | None, dead: U64, columns: dict[str, str]) -> SourceView:
     """Give the view of a source, the last one if nothing about it changed (it holds cached masks)."""
-    dead = tombstones.between(source.first, source.last)
-    if last is not None and last.source is source and last.columns == columns and np.array_equal(last.dead, dead):
-        return last
-    return SourceView(source, dead, columns)
+    if last is None or last.source is not source or last.columns != columns:
+        return SourceView(source, dead, columns)
+    is_same = last.dead is dead or np.array_equal(last.dead, dead)
+    return last if is_same else SourceView(source, dead, columns)

@@ -42,6 +42,7 @@ READ_METHODS = frozenset(
         "Tables/Search",
         "Tables/Versions",
         "Admin/Info",
+        "Admin/Verify",
     )
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -61,3 +62,21 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("LOADED []\n")
+
+
+def test_examples_name_schemes_that_there_are(run):
+    from vecstore import schemes
+
+    named = [
+        word
+        for name in cli.commands
+        for line in run(name, "--help").output.splitlines()
+        for word in re.findall(r"vecstore compress \S+ \S+ (\w+)|--(?:refine|scheme) (\w+)", line)
+        if line.strip().startswith("vecstore ")
+    ]
+    assert {word for pair in named for word in pair if word} - set(schemes.names()) == set()
+    assert len(named) >= 2
+
+
+def test_serve_explains_the_token_file(run):
+    assert "'read TOKEN' or 'write TOKEN'" in " ".join(run("serve", "--help").output.split())

@@ -151,3 +151,24 @@ def test_a_mistyped_store_or_collection(run, store, tmp_path, command):
 )
 def test_wrong_addresses(run, store_name, arguments, message):
     assert message in run("list", store_name, *arguments, code=1).stderr
+
+
+def test_advice_is_for_the_shell(run, store, tmp_path):
+    said = run("stats", store, "nothing", code=1).output
+    assert "'vecstore list STORE'" in said
+    assert "()" not in said
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "file").touch()
+    said = run("list", folder, code=1).output
+    assert "'vecstore import'" in said
+    assert "mode=" not in said
+
+
+def test_an_address_without_its_scheme_makes_no_folder(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.jsonl").write_text('{"id": 1, "vector": [1, 2]}\n')
+    for address in ("localhost:7712", "10.0.0.1:80", "[::1]:7700"):
+        assert f"grpc://{address}" in run("import", address, "docs", "x.jsonl", code=1).output
+        assert f"grpc://{address}" in run("list", address, code=1).output
+    assert [path.name for path in tmp_path.iterdir()] == ["x.jsonl"]

@@ -114,6 +114,15 @@ def test_a_closed_pipe_is_quiet(store):
             assert (done.returncode, done.stderr) == (1, b"")
 
 
+def test_writing_beside_a_writer_is_answered_for_the_shell(store):
+    with vecstore.open(store):
+        command = [sys.executable, "-m", "vecstore", "optimize", str(store), "docs"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "'vecstore serve'" in ended.stderr
+    assert "mode=" not in ended.stderr
+
+
 def test_reading_works_beside_a_writer(store):
     with vecstore.open(store):
         for command, code in ((["stats", str(store)], 0), (["optimize", str(store), "docs"], 1)):

@@ -35,6 +35,12 @@ def test_the_embedded_example_runs(tmp_path):
     assert "relative error" in printed
 
 
+def test_the_embedded_example_runs_again_on_its_own_store(tmp_path):
+    code = example("embedded")
+    run(code, tmp_path)
+    assert "'lang': 'fr'" in run(code, tmp_path)
+
+
 def test_the_tables_example_runs(tmp_path):
     printed = run(example("tables"), tmp_path)
     assert "(2, 2, 16)" in printed

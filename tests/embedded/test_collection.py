@@ -263,7 +263,6 @@ def test_delete_by_ids_and_by_filter(docs):
     assert docs.delete(ids=[10, 77]) == 1
     assert docs.delete(where="lang = 'de'") == 1
     assert docs.delete(where=col("lang") == "de") == 0
-    assert docs.delete(ids=["10"]) == 0
     assert docs.delete(ids=[]) == 0
     assert [row["id"] for row in everything(docs)] == [11, 13]
 
@@ -305,7 +304,6 @@ def test_get_gives_points_in_the_order_asked_for(docs):
     assert points[0].metadata == {"tags": ["x", "y"]}
     assert docs.get([10], columns=[], vectors=False) == [vecstore.Point(10, None, {})]
     assert docs.get([]) == []
-    assert docs.get(["10"]) == [None]
 
 
 def test_count_and_scan_take_filters(docs):

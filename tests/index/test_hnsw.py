@@ -15,10 +15,17 @@ from vecstore.errors import CorruptionError, InternalError, InvalidArgumentError
 from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
 from vecstore.index.hnswlib_export import export_levels
+from vecstore.schemes.base import TableShape
 from vecstore.types import Metric, unit_rows
 
 N_ROWS, DIM, N_QUERIES = 6_000, 24, 100
 CONFIG = HnswConfig(M=8, ef_construction=80)
+#: Schemes that encode any rows and can be walked.
+WALKABLE = [
+    name
+    for name, can in ((name, schemes.get(name).capabilities) for name in schemes.names())
+    if can.graph and can.posthoc
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +51,10 @@ def scorer(data):
 
 
 @pytest.mark.parametrize("metric", list(Metric))
-@pytest.mark.parametrize("name", [name for name in schemes.names() if schemes.get(name).capabilities.graph])
+@pytest.mark.parametrize("name", WALKABLE)
 def test_recall_on_every_scheme_and_metric(data, graphs, name, metric):
-    scorer = schemes.from_config(name).fit(data[0]).scorer(data[1], metric)
+    planned = schemes.get(name).plan(TableShape(*data[0].shape), 1.0)
+    scorer = planned.fit(data[0]).scorer(data[1], metric)
     expected, _ = exact_search(scorer, N_QUERIES, N_ROWS, 10)
     hits = graphs[metric].search(scorer, N_QUERIES, 40, 120)
     distances = np.empty(hits.rows.shape, np.float32)

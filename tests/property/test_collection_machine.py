@@ -200,7 +200,8 @@ class CollectionMachine(RuleBasedStateMachine):
         other = list(numbers) if self.text_ids else [f"id-{number}" for number in numbers]
         if self.model.stats().id_type:
             self.both(lambda c: c.insert(other, [[1.0] * DIM] * len(other)))
-            assert self.actual.get(other) == [None] * len(other)
+            self.both(lambda c: c.get(other))
+            self.both(lambda c: c.delete(ids=other))
 
     # -- upkeep -----------------------------------------------------------------------------------------------
 

@@ -164,7 +164,8 @@ def answers(path: Path, settings: StoreConfig = QUIET) -> State:
             raise ValueError(f"orphans or missing segments among {segments}")
         state = found(collection)
         check_reads(collection, state)
-        leftovers = [folder.name for folder in path.parent.iterdir() if folder.name == path.name + TEMPORARY]
+        around = (*path.parent.iterdir(), *path.iterdir())
+        leftovers = [entry.name for entry in around if entry.name.endswith(TEMPORARY)]
         if leftovers:
             raise ValueError(f"leftovers: {leftovers}")
         return state

@@ -19,7 +19,7 @@ import pytest
 import vecstore
 from tests.reliability import children, scripts
 from vecstore import HnswConfig, StorageFull, StoreClosed, StoreConfig
-from vecstore.storage import atomic, segment_files
+from vecstore.storage import atomic, sealed_folder, segment_files
 from vecstore.storage.environment import Environment
 
 
@@ -42,7 +42,7 @@ class FullDisk:
         for owner, name in (
             (atomic, "fsync_path"),
             (segment_files, "write_file"),
-            (segment_files, "write_arrays"),
+            (sealed_folder, "write_arrays"),
             (pa, "OSFile"),
             (Path, "mkdir"),
         ):
@@ -138,7 +138,7 @@ def test_a_background_failure_leaves_the_collection_usable(tmp_path, monkeypatch
     with vecstore.open(tmp_path / "store", settings=StoreConfig(seal_rows=10, threads=1)) as database:
         scripts.perform(database, ["create"])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(segment_files, "write_arrays", broken)
+            patch.setattr(sealed_folder, "write_arrays", broken)
             scripts.perform(database, ["insert", 0, 20, 1])
             assert failing.wait(30)
             wait_for(lambda: records)

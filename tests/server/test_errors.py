@@ -236,6 +236,65 @@ def test_bad_collections_are_not_created(remote, call):
 
 
 @pytest.mark.parametrize(
+    "call",
+    [
+        lambda d, c: c.search(np.ones(DIM), 0),
+        lambda d, c: c.search(np.ones(DIM), 20_000),
+        lambda d, c: c.search(np.ones(DIM), ef=200_000),
+        lambda d, c: c.scan(batch_size=2**31),
+        lambda d, c: c.search(np.ones(DIM), columns=5),
+        lambda d, c: d.create_collection("x", dim=0),
+        lambda d, c: d.create_collection("x", dim=True),
+        lambda d, c: d.create_collection("x", dim=2.0),
+        lambda d, c: d.create_collection("x", dim=70_000),
+        lambda d, c: d.create_collection("x", dim=3, metric="euclid"),
+        lambda d, c: d.create_collection("x", dim=3, index="hnsw"),
+        lambda d, c: d.create_collection("x", dim=3, index={"M": 1}),
+    ],
+)
+def test_embedded_and_remote_refuse_in_the_same_words(store, remote, call):
+    store.create_collection("docs", dim=DIM)
+    told = []
+    for database in (store, remote):
+        with pytest.raises(vecstore.InvalidArgumentError) as caught:
+            call(database, database.collection("docs"))
+        told.append((type(caught.value), str(caught.value), caught.value.field))
+    assert told[0] == told[1]
+
+
+def test_settings_may_come_out_of_numpy(store, remote):
+    for name, database in (("near", store), ("far", remote)):
+        collection = database.create_collection(name, dim=np.int64(3), index={"M": 4})
+        assert type(collection.config.dim) is int
+        assert collection.config.index == vecstore.HnswConfig(M=np.int32(4))
+
+
+def test_values_that_are_none_of_a_few_are_answered_with_those():
+    with pytest.raises(vecstore.InvalidArgumentError, match="pass one of 'commit', 'relaxed'"):
+        vecstore.StoreConfig(durability="maybe")
+    with pytest.raises(vecstore.InvalidArgumentError, match="l2, ip, cosine"):
+        vecstore.CollectionConfig(dim=3, scheme={"scheme": "full"}, metric="euclid")
+
+
+def test_objects_say_what_they_are(store, remote, address, tmp_path):
+    store.create_collection("docs", dim=DIM)
+    assert repr(store) == f"<EmbeddedDatabase {str(tmp_path / 'store')!r} mode='w'>"
+    assert repr(store.collection("docs")) == "<EmbeddedCollection 'docs'>"
+    assert repr(remote) == f"<RemoteDatabase {address!r}>"
+    assert repr(remote.collection("docs")) == f"<RemoteCollection 'docs' at {address!r}>"
+
+
+def test_addresses_with_a_scheme(address):
+    for target in (f"grpc://{address}", f"grpc://{address}/"):
+        with vecstore.connect(target) as remote:
+            assert remote.target == address
+    for target in (f"http://{address}", "grpc://", "https://x"):
+        with pytest.raises(vecstore.InvalidArgumentError, match="speaks gRPC") as caught:
+            vecstore.connect(target)
+        assert caught.value.field == "target"
+
+
+@pytest.mark.parametrize(
     "options",
     [{"target": ""}, {"target": None}, {"timeout": 0}, {"timeout": "soon"}, {"token": "two words"}, {"ca": "/nowhere"}],
 )

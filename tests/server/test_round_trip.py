@@ -213,10 +213,56 @@ def test_errors_of_the_callers_iterator_reach_the_caller(pair):
         yield rows(5, first=200)
         raise LookupError("the caller's own")
 
-    with pytest.raises(LookupError, match="the caller's own"):
-        pair[1].insert_many(batches())
+    for collection in pair:
+        before = collection.count()
+        with pytest.raises(LookupError, match="the caller's own") as caught:
+            collection.insert_many(batches())
+        assert caught.value.__notes__[0].startswith("5 rows ")
+        assert collection.get([204])[0] is not None
+        collection.delete(ids=range(200, 205))
+        assert collection.count() == before
     with pytest.raises(vecstore.InvalidArgumentError, match="dimensions"):
         pair[1].insert_many([([1], [[1.0]], None)])
+
+
+def _failing(error):
+    def progress(rows):
+        raise error
+
+    return progress
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_insert_many_keeps_the_batches_before_a_bad_one(pair, which):
+    collection = pair[which]
+    for bad, message in [
+        (([1_001], [[1.0]], None), "dimensions"),
+        ((1_001, 1_002), "2 values"),
+        ("abc", "str"),
+        (([1_001], np.ones((1, DIM)), {"id": [1]}), "column name"),
+    ]:
+        with pytest.raises(vecstore.InvalidArgumentError, match=message) as caught:
+            collection.insert_many([rows(3, first=500), bad, rows(3, first=600)])
+        assert caught.value.__notes__[0].startswith("3 rows ")
+        assert collection.delete(ids=range(500, 503)) == 3
+        assert collection.get([600]) == [None]
+    with pytest.raises(vecstore.InvalidArgumentError, match="batches"):
+        collection.insert_many(None)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_error_of_on_progress_comes_with_the_rows_stored(pair, which):
+    with pytest.raises(LookupError, match="enough") as caught:
+        pair[which].insert_many([rows(3, first=500)], on_progress=_failing(LookupError("enough")))
+    assert caught.value.__notes__[0].startswith("3 rows ")
+    assert pair[which].count() == 53
+
+
+def test_an_interrupt_of_insert_many_is_noted(pair):
+    for collection in pair:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            collection.insert_many([rows(3, first=500)], on_progress=_failing(KeyboardInterrupt()))
+        assert caught.value.__notes__[0].startswith("3 rows ")
 
 
 def test_insert_many_into_a_dropped_collection(pair, remote):

@@ -3,9 +3,10 @@ from __future__ import annotations
 import os
 import threading
 
+import lmdb
 import pytest
 
-from vecstore.errors import AlreadyExistsError, CorruptionError, ForkError, StoreClosed
+from vecstore.errors import AlreadyExistsError, CorruptionError, ForkError, StorageFull, StoreClosed
 from vecstore.storage.environment import Environment
 
 TABLES = {1: "one", 2: "two"}
@@ -143,3 +144,41 @@ def test_use_after_fork_is_refused(environment):
             os._exit(7)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_map_that_cannot_grow_leaves_the_environment_usable(environment, monkeypatch):
+    environment.write(lambda t: t.put(1, b"small", b"value"))
+    raw = environment._env
+
+    class Limited:
+        """Does as LMDB does when there is no address space: the environment is closed under the caller."""
+
+        def __getattr__(self, name):
+            return getattr(raw, name)
+
+        def set_mapsize(self, size):
+            raw.close()
+            raise lmdb.MemoryError("no address space")
+
+    environment._env = Limited()
+    with pytest.raises(StorageFull, match="ulimit"):
+        environment.write(lambda t: t.put(1, b"large", bytes(5 << 20)))
+    with environment.read() as transaction:
+        assert transaction.get(1, b"small") == b"value"
+        assert transaction.get(1, b"large") is None
+    environment.write(lambda t: t.put(1, b"large", bytes(5 << 20)))
+
+
+def test_only_two_panics_in_a_row_close_the_environment(environment):
+    def panicking(times):
+        def operation(transaction):
+            if times:
+                raise lmdb.PanicError(str(times.pop()))
+            transaction.put(1, b"key", b"value")
+
+        return operation
+
+    for _ in range(3):
+        environment.write(panicking([1]))
+    with pytest.raises(StoreClosed, match="twice in a row"):
+        environment.write(panicking([2, 1]))

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from vecstore.errors import CorruptionError
+from vecstore.errors import CorruptionError, LimitError
 from vecstore.storage import segment_files
 from vecstore.storage.array_files import write_arrays
 from vecstore.storage.segment_files import Golden, SegmentContent, SegmentFiles, StoredTable, write_segment
@@ -105,6 +108,15 @@ def test_a_failed_write_leaves_nothing(tmp_path, rng):
     broken.codes.arrays["bad"] = np.array([object()])
     with pytest.raises(NotImplementedError):
         write_segment(tmp_path / "one", broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_column_that_stays_in_two_pieces_is_refused_before_anything_is_published(tmp_path, rng):
+    """Arrow gives two chunks for more than 2 GiB of text; small ones stand for them."""
+    pieces = pa.table({"text": pa.chunked_array([["a"] * (ROWS // 2)] * 2)})
+    large = dataclasses.replace(content(rng), metadata=SimpleNamespace(combine_chunks=lambda: pieces))
+    with pytest.raises(LimitError, match=r"'text'.*2 GiB"):
+        write_segment(tmp_path / "one", large)
     assert list(tmp_path.iterdir()) == []
 
 

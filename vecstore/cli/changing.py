@@ -15,7 +15,7 @@ from vecstore.cli.target import Target, takes_store
     short_help="Encode a collection again with another scheme.",
     epilog=examples(
         "vecstore compress ./store docs int8",
-        "vecstore compress ./store docs pq --refine int8",
+        "vecstore compress ./store docs int8 --refine float16",
     ),
 )
 @takes_store

@@ -21,6 +21,23 @@ from vecstore.errors import VecstoreError
 _INTERRUPTED = 130
 
 
+#: Advice in messages of the library, and what a shell can do instead.
+_ADVICE = (
+    ("open it with mode='w' to create one", "check the path, or make one with 'vecstore import'"),
+    ("list_collections() names those there are", "'vecstore list STORE' names those there are"),
+    ("list_tables() names those there are", "'vecstore list STORE' names those there are"),
+    (
+        "Use the server to write from several, or open with mode='r'",
+        "Stop it, or let 'vecstore serve' hold the store and write grpc://HOST:PORT; commands that read work beside it",
+    ),
+    ("open with mode='r' or choose another path", "choose another path"),
+    (
+        "pass smaller batches, or use insert_many, which is whole by chunk and not by call",
+        "pass a smaller --batch-size",
+    ),
+)
+
+
 class _Failure(click.ClickException):
     """An error as the user meets it: one message on stderr, exit status 1, no traceback."""
 
@@ -39,7 +56,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except VecstoreError as error:
-            raise _Failure(str(error)) from error
+            raise _Failure(_for_shell(str(error))) from error
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
         except OSError as error:
@@ -47,6 +64,13 @@ class _Group(click.Group):
             if error.errno == errno.EPIPE:
                 raise
             raise _Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
+
+
+def _for_shell(message: str) -> str:
+    """Put commands in the place of advice that only a Python program can follow."""
+    for advice, instead in _ADVICE:
+        message = message.replace(advice, instead)
+    return message
 
 
 @click.group(

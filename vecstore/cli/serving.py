@@ -26,7 +26,7 @@ _FILE = click.Path(exists=True, dir_okay=False)
 @click.argument("path", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--host", help="Address to listen at.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen at; 0 takes a free one.  [default: 7700]")
-@click.option("--token-file", type=_FILE, help="File of bearer tokens and their roles.")
+@click.option("--token-file", type=_FILE, help="File of bearer tokens, one 'ROLE TOKEN' a line (see below).")
 @click.option("--tls-cert", type=_FILE, help="PEM file of the certificate chain.")
 @click.option("--tls-key", type=_FILE, help="PEM file of the private key.")
 @click.option("--workers", type=click.IntRange(2, 1_024), help="Threads that answer calls.  [default: 16]")
@@ -53,6 +53,10 @@ def serve_command(
 
     Prints one line 'listening on HOST:PORT' when calls are taken. Options win over the environment
     (VECSTORE_PORT and the like), and that wins over the file of --config.
+
+    A token file has one 'read TOKEN' or 'write TOKEN' a line; write includes reading, and a token has at least 16
+    characters without spaces. Empty lines and lines that start with # do not count. Without a token file everyone
+    who reaches the server may do everything. docs/usage.md lists all settings and limits.
     """
     try:
         from vecstore_server import load_settings, serve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _PLAIN = "grpc://"
 _TLS = "grpcs://"
+#: What looks like HOST:PORT. A folder may have such a name, but no new one gets it from a command.
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]+):\d{1,5}")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -68,6 +71,8 @@ class Target:
 
         Raises
         ------
+        NotFoundError
+            There is none, and the name is that of a server rather than that of a folder.
         StoreLocked
             Another process writes to it.
         UnavailableError
@@ -81,6 +86,8 @@ class Target:
         from vecstore.database import EmbeddedDatabase
 
         path = Path(self.store)
+        if _ADDRESS.fullmatch(self.store) and not path.exists():
+            raise NotFoundError(f"{path}: there is no such folder; if this is a server, write {_PLAIN}{path}")
         if must_exist and not path.exists():
             raise NotFoundError(f"{path}: there is no store; check the path, or make one with 'vecstore import'")
         if must_exist and path.is_dir() and not any(path.iterdir()):

@@ -27,7 +27,8 @@ def connect(
     Parameters
     ----------
     target : str
-        ``"host:port"``; the port is 7700 where none is given.
+        ``"host:port"``; the port is 7700 where none is given. ``"grpc://host:port"`` is the same, and
+        ``"grpcs://host:port"`` implies ``tls``.
     token : str, optional
         Bearer token. Without TLS it travels as plain text: use TLS outside one machine or a trusted network.
     tls : bool

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vecstore.api import SCAN_BATCH, CollectionStats, CompressReport
+from vecstore.api import (
+    MAX_EF,
+    MAX_K,
+    MAX_SCAN_BATCH,
+    SCAN_BATCH,
+    CollectionStats,
+    CompressReport,
+    as_batches,
+)
 from vecstore.client.streams import receive_batches, send_chunks
 from vecstore.errors import InvalidArgumentError, LimitError
 from vecstore.metadata import as_metadata
@@ -31,9 +39,6 @@ if TYPE_CHECKING:
     from vecstore.filters import Filter
     from vecstore.v1.admin_pb2 import Limits
 
-#: Largest value of a uint32 field.
-_UINT32 = 2**32 - 1
-
 
 class RemoteCollection:
     """A collection on a server; see :class:`vecstore.api.Collection` for what its methods promise.
@@ -59,6 +64,10 @@ class RemoteCollection:
         self._limits = limits
 
     # -- about ------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        """Give kind, name and server, without a call."""
+        return f"<RemoteCollection {self._name!r} at {self._transport.target!r}>"
 
     @property
     def name(self) -> str:
@@ -108,7 +117,8 @@ class RemoteCollection:
         """Write many batches over one stream; give the rows written.
 
         Batches are cut into chunks of about 256 KiB. Each chunk is written whole or not at all; after an
-        error the chunks before it stay, and a note on the exception says how many rows they hold.
+        error, also one that ``batches`` itself raises, the chunks before it stay, and a note on the exception says
+        how many rows they hold.
 
         Parameters
         ----------
@@ -121,7 +131,7 @@ class RemoteCollection:
         """
         mode = points_pb2.WRITE_MODE_UPSERT if upsert else points_pb2.WRITE_MODE_INSERT
         start = points_pb2.InsertStreamStart(collection=self._name, mode=mode)
-        checked = (self._checked(ids, vectors, metadata) for ids, vectors, metadata in batches)
+        checked = (self._checked(ids, vectors, metadata) for ids, vectors, metadata in as_batches(batches))
         return send_chunks(self._transport, start, checked, max_rows=self._limits.max_rows, on_progress=on_progress)
 
     def _write(self, ids: Any, vectors: Any, metadata: Metadata | None, mode: points_pb2.WriteMode) -> int:
@@ -211,7 +221,7 @@ class RemoteCollection:
         request = points_pb2.ScanRequest(
             collection=self._name,
             where=_filter_text(where),
-            batch_size=as_count(batch_size, name="batch_size", limit=_UINT32),
+            batch_size=as_count(batch_size, name="batch_size", limit=MAX_SCAN_BATCH),
             columns=columns_to_message(columns),
             no_vectors=not vectors,
         )
@@ -228,12 +238,14 @@ class RemoteCollection:
         columns: Sequence[str] | None = None,
     ) -> Hits:
         """Give the k nearest rows of each query."""
+        k = as_count(k, name="k", limit=MAX_K)
+        ef = None if ef is None else as_count(ef, name="ef", limit=MAX_EF)
         request = points_pb2.SearchRequest(
             collection=self._name,
             queries=vectors_to_message(as_queries(queries, dim=self._dim)),
-            k=as_count(k, name="k", limit=_UINT32),
+            k=k,
             where=_filter_text(where),
-            ef=None if ef is None else as_count(ef, name="ef", limit=_UINT32),
+            ef=ef,
             exact=exact,
             columns=columns_to_message(columns),
         )

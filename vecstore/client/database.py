@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vecstore.client.collection import RemoteCollection
 from vecstore.client.table import RemoteTable, lookup_many, put_table
-from vecstore.config import HnswConfig
+from vecstore.config import HnswConfig, as_index
 from vecstore.errors import InvalidArgumentError
 from vecstore.table_api import KEEP_VERSIONS, MAX_KEEP, OnUnknown
 from vecstore.types import MAX_DIM, Metric, as_count
@@ -43,6 +43,10 @@ class RemoteDatabase:
         self._limits = info.limits
         self._version = info.version
 
+    def __repr__(self) -> str:
+        """Give the address, without a call."""
+        return f"<RemoteDatabase {self._transport.target!r}>"
+
     @property
     def target(self) -> str:
         """Address of the server."""
@@ -65,8 +69,7 @@ class RemoteDatabase:
         exist_ok: bool = False,
     ) -> RemoteCollection:
         """Create a collection."""
-        if index is not None and not isinstance(index, HnswConfig):
-            raise InvalidArgumentError(f"index: expected HnswConfig or None, got {type(index).__name__}", field="index")
+        index = as_index(index)
         request = collections_pb2.CreateRequest(
             name=_as_name(name),
             dim=as_count(dim, name="dim", limit=MAX_DIM),

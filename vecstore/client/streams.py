@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vecstore.errors import UnavailableError, VecstoreError
@@ -46,7 +47,8 @@ def send_chunks(
     """Write batches over one stream and give the rows that are durable.
 
     The caller's thread reads ``batches`` and the acknowledgements; grpc's thread only empties a queue. So
-    errors of the caller's iterator reach the caller, and no more than ``WINDOW`` chunks are held.
+    errors of the caller's iterator reach the caller, and no more than ``WINDOW`` chunks are held. What was sent
+    before such an error is stored all the same, as an embedded collection would.
 
     Raises
     ------
@@ -68,7 +70,10 @@ def send_chunks(
         while progress.waiting:
             progress.take_one()
         progress.finish()
-    except VecstoreError as error:
+    except BaseException as error:
+        if isinstance(error, Exception):  # an interrupt must not wait for the server
+            outbox.put(None)
+            progress.drain()
         error.add_note(f"{progress.rows} rows of earlier chunks were acknowledged and are stored")
         raise
     finally:
@@ -97,6 +102,16 @@ class _Progress:
         self.rows = answer.total
         if self._on_progress is not None:
             self._on_progress(self.rows)
+
+    def drain(self) -> None:
+        """After an error, wait for what was sent before it, so that it is stored and counted.
+
+        Where the error was the server's own this ends at once: the stream gives the same error again.
+        """
+        self._on_progress = None
+        with suppress(VecstoreError):
+            while self.waiting:
+                self.take_one()
 
     def finish(self) -> None:
         """Wait for the status of the whole call, which is an error when not even ``start`` was good."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vecstore.api import MAX_K
 from vecstore.errors import LimitError
 from vecstore.table_api import as_field, as_lookups
 from vecstore.types import as_count, as_metric, as_queries
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RemoteTable", "lookup_many", "put_table"]
 
-_UINT32 = 2**32 - 1
 _INT64 = 2**63 - 1
 
 
@@ -52,6 +52,10 @@ class RemoteTable:
         self._name = name
         self._transport = transport
         self._limits = limits
+
+    def __repr__(self) -> str:
+        """Give kind, name and server, without a call."""
+        return f"<RemoteTable {self._name!r} at {self._transport.target!r}>"
 
     @property
     def name(self) -> str:
@@ -81,7 +85,7 @@ class RemoteTable:
 
     def search(self, queries: Any, k: int = 10, *, field: str | None = None, metric: Metric | str = "ip") -> Hits:
         """Give the k nearest ids of a field for each query."""
-        k = as_count(k, name="k", limit=_UINT32)
+        k = as_count(k, name="k", limit=MAX_K)
         chosen = metric_to_message(as_metric(metric))
         request = tables_pb2.SearchTableRequest(
             table=self._name,

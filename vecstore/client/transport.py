@@ -80,7 +80,7 @@ class Transport:
     Parameters
     ----------
     target : str
-        ``"host:port"`` or ``"host"``.
+        ``"host:port"`` or ``"host"``, perhaps after ``grpc://``, or after ``grpcs://``, which implies ``tls``.
     token : str, optional
         Bearer token sent with each call.
     tls : bool
@@ -99,10 +99,10 @@ class Transport:
     def __init__(
         self, target: str, *, token: str | None, tls: bool, ca: str | os.PathLike[str] | None, timeout: float | None
     ) -> None:
-        self.target = _address(target)
+        self.target, encrypted = _address(target)
         self._timeout = _positive_seconds(timeout)
         self._authorization = (("authorization", f"Bearer {_printable(token)}"),) if token is not None else ()
-        if tls or ca is not None:
+        if tls or encrypted or ca is not None:
             credentials = grpc.ssl_channel_credentials(None if ca is None else _read_pem(ca))
             self._channel = grpc.secure_channel(self.target, credentials, options=_OPTIONS)
         else:
@@ -222,11 +222,21 @@ class Responses(Iterator[Response]):
         self._call.cancel()
 
 
-def _address(target: str) -> str:
+def _address(target: str) -> tuple[str, bool]:
+    """Give ``host:port``, and whether the scheme before it asks for TLS."""
     if not isinstance(target, str) or not target.strip():
         raise InvalidArgumentError(f"target: expected 'host:port', got {target!r}", field="target")
-    has_port = ":" in target.rpartition("]")[2]  # colons inside [..] belong to an IPv6 address
-    return target if has_port else f"{target}:{DEFAULT_PORT}"
+    scheme, separator, rest = target.rpartition("://")
+    if separator:
+        rest = rest.rstrip("/")
+    if scheme not in ("", "grpc", "grpcs") or not rest:
+        raise InvalidArgumentError(
+            f"target: expected 'host:port', got {target!r}; vecstore speaks gRPC, write 'host:port', or "
+            "'grpcs://host:port' for TLS",
+            field="target",
+        )
+    has_port = ":" in rest.rpartition("]")[2]  # colons inside [..] belong to an IPv6 address
+    return rest if has_port else f"{rest}:{DEFAULT_PORT}", scheme == "grpcs"
 
 
 def _positive_seconds(timeout: float | None) -> float | None:

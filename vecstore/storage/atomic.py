@@ -85,11 +85,14 @@ def remove_folder(path: Path) -> None:
 def full_disk(error: Exception, path: Path) -> StorageFull | None:
     """Give a :class:`StorageFull` when ``error`` came of a full disk or quota, else None.
 
-    LMDB reports a full disk as EIO, so the free space is looked at as well.
+    LMDB reports a full disk as EIO, so the free space is looked at as well, but not where the error has a cause of
+    its own (no permission, say): some file systems, as /proc, have no free space at any time.
     """
     code = error.errno if isinstance(error, OSError) else getattr(error, "code", None)
     if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return _storage_full(path)
+    if isinstance(error, OSError) and code not in (None, errno.EIO):
+        return None
     if free_bytes(path) < 1 << 20:
         return _storage_full(path)
     return None

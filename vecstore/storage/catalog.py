@@ -189,11 +189,21 @@ class CollectionStore:
         record = transaction.get(COLLECTIONS, self.name.encode())
         if record is not None and CollectionRecord.unpack(record).uid == self.uid:
             raise _missing(self.name, "head")
-        raise NotFoundError(f"collection {self.name!r} was dropped", field="name")
+        raise _dropped(self.name)
 
     def record(self, transaction: Transaction) -> CollectionRecord:
-        """Give the record."""
-        return read_record(transaction, self.name)
+        """Give the record.
+
+        Raises
+        ------
+        NotFoundError
+            The collection was dropped, even if there is another of its name now.
+        """
+        payload = transaction.get(COLLECTIONS, self.name.encode())
+        record = None if payload is None else CollectionRecord.unpack(payload)
+        if record is None or record.uid != self.uid:
+            raise _dropped(self.name)
+        return record
 
     def manifest(self, transaction: Transaction) -> Manifest:
         """Give the manifest.
@@ -209,10 +219,17 @@ class CollectionStore:
         return Manifest.unpack(payload)
 
     def sequences(self, transaction: Transaction, ids: IdArray) -> dict[int, int]:
-        """Give position in ``ids`` -> sequence number, for the ids that exist."""
+        """Give position in ``ids`` -> sequence number, for the ids that exist.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The collection has ids of the other type.
+        """
         record = self.record(transaction)
-        if len(ids) == 0 or record.id_type != _id_type(ids):
+        if len(ids) == 0:
             return {}
+        _check_id_type(record, ids)
         keys = id_keys(self.prefix, ids)
         found = transaction.get_many(IDS, keys)
         return {i: unpack_sequence(found[key]) for i, key in enumerate(keys) if key in found}
@@ -240,17 +257,14 @@ class CollectionStore:
         """Give the operation that adds a batch; ``payload`` is its packed form.
 
         The operation raises AlreadyExistsError (``replace=False`` and an id exists) or InvalidArgumentError
-        (id or column types differ from the collection's) before it writes anything.
+        (id or column types differ from the collection's, or a value does not fit its column) or LimitError (too
+        many columns) before it writes anything.
         """
 
         def operation(transaction: Transaction) -> int:
             head, record = self.head(transaction), self.record(transaction)
+            _check_id_type(record, batch.ids)
             id_type = _id_type(batch.ids)
-            if record.id_type not in ("", id_type):
-                raise InvalidArgumentError(
-                    f"ids: collection {self.name!r} has {record.id_type} ids, got {id_type}; nothing was written",
-                    field="ids",
-                )
             columns = merged_columns(record.columns, batch.metadata)
             keys = id_keys(self.prefix, batch.ids)
             existing = transaction.get_many(IDS, keys) if head.rows else {}
@@ -292,13 +306,13 @@ class CollectionStore:
     def delete(self, ids: IdArray, sequences: U64 | None = None) -> Operation:
         """Give the operation that deletes rows by id; its result is the number that existed.
 
-        With ``sequences``, uint64[n], only rows that still are of that version are deleted.
+        With ``sequences``, uint64[n], only rows that still are of that version are deleted. The operation raises
+        InvalidArgumentError where the collection has ids of the other type.
         """
 
         def operation(transaction: Transaction) -> int:
             head, record = self.head(transaction), self.record(transaction)
-            if record.id_type != _id_type(ids):
-                return 0
+            _check_id_type(record, ids)
             keys = id_keys(self.prefix, ids)
             existing = transaction.get_many(IDS, keys)
             if sequences is not None:
@@ -365,6 +379,22 @@ def _missing(name: str, what: str) -> CorruptionError:
     return CorruptionError(
         f"catalog.lmdb: collection {name!r}: its {what} is missing; restore the store from a copy", field="catalog.lmdb"
     )
+
+
+def _dropped(name: str) -> NotFoundError:
+    return NotFoundError(
+        f"collection {name!r} was dropped; collection({name!r}) gives the one that has its name now, if any",
+        field="name",
+    )
+
+
+def _check_id_type(record: CollectionRecord, ids: IdArray) -> None:
+    """Refuse ids of the type that a collection does not have; one without rows yet takes both."""
+    kind = _id_type(ids)
+    if record.id_type not in ("", kind):
+        raise InvalidArgumentError(
+            f"ids: collection {record.name!r} has {record.id_type} ids, got {kind}; pass {record.id_type}", field="ids"
+        )
 
 
 def _id_type(ids: IdArray) -> str:

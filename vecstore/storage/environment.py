@@ -2,7 +2,7 @@
 
 Rules that experiments gave (see ``docs/durability.md``): never WRITEMAP (a full disk kills the process),
 the file format is pinned (``lib_version=0``: LMDB 0.9), the map grows only while no transaction is open, a
-transaction never crosses a fork, and a panic closes and re-opens the environment once.
+transaction never crosses a fork, and a panic closes and re-opens the environment, unless it follows another.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class Environment:
         # The writing process has grown the map: take over its size while no transaction is open here.
         with self._gate.exclusive():
             self._check_usable()
-            self._env.set_mapsize(0)
+            self._resize(0)
         with self.read() as transaction:
             yield transaction
 
@@ -274,28 +274,31 @@ class Environment:
         Raises
         ------
         StorageFull
-            The disk is full; nothing was written.
+            The disk or the address space is full; nothing was written.
         StoreClosed, ForkError, CorruptionError
         """
         while True:
             try:
-                return self._write_once(operation)
+                result = self._write_once(operation)
             except lmdb.MapFullError:
                 self._grow()
             except lmdb.PanicError as error:
                 self._reopen(error)
             except lmdb.Error as error:
                 raise self._translate(error) from error
+            else:
+                self._reopened = False
+                return result
 
     def write_each(self, operations: list[Callable[[Transaction], Any]]) -> list[Any]:
-        """Run several operations in one commit; give each one's result or the VecstoreError it raised.
+        """Run several operations in one commit; give each one's result or the exception it raised.
 
         A failing operation leaves no trace, the others are committed.
         """
         if len(operations) == 1:
             try:
                 return [self.write(operations[0])]
-            except VecstoreError as error:
+            except Exception as error:
                 return [error]
 
         def run_all(transaction: Transaction) -> list[Any]:
@@ -303,7 +306,10 @@ class Environment:
             for operation in operations:
                 try:
                     results.append(transaction.nested(operation, self._env.begin))
-                except VecstoreError as error:
+                except lmdb.Error:
+                    # Of the whole transaction: a full map or a panic is for ``write`` to deal with.
+                    raise
+                except Exception as error:
                     results.append(error)
             return results
 
@@ -325,11 +331,27 @@ class Environment:
                     f"{self.path}: the catalog has reached {size // 2} bytes, its limit", field="catalog.lmdb"
                 )
             _log.info("catalog map grows", extra={"path": str(self.path), "bytes": size})
+            self._resize(size)
+
+    def _resize(self, size: int) -> None:
+        """Map ``size`` bytes (0: as many as the writing process); the caller holds the gate alone."""
+        try:
             self._env.set_mapsize(size)
+        except lmdb.Error as error:
+            # The old map is gone by now, and the environment unusable; what is in the file fits the first size.
+            self._env.close()
+            self._env = None
+            self._open(create=False)
+            raise StorageFull(
+                f"{self.path}: the catalog cannot map {size or 'the'} bytes that it needs ({error}); nothing of this "
+                "was written. Give the process more address space (ulimit -v)",
+                field="catalog.lmdb",
+            ) from error
 
     def _reopen(self, error: Exception) -> None:
-        """Open the environment again after a panic, once in its life."""
+        """Open the environment again after a panic, unless nothing was written since the last one."""
         with self._gate.exclusive():
+            self._check_usable()
             if self._reopened:
                 self._env = None
                 raise StoreClosed(

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.config import encode_json
+from vecstore.errors import LimitError
 from vecstore.storage.atomic import published, write_file
 from vecstore.storage.checksum import digest_bytes
 from vecstore.storage.delta import ids_to_arrow
@@ -114,6 +115,8 @@ def write_segment(folder: Path, content: SegmentContent) -> str:
     ------
     StorageFull
         The disk ran full; nothing of the folder is left.
+    LimitError
+        A column does not fit in one piece; nothing of the folder is left.
     """
     with published(folder) as temporary:
         files = FileSet(temporary)
@@ -158,11 +161,24 @@ def _add_rows(files: FileSet, content: SegmentContent) -> dict[str, int]:
         sequence_bytes = content.sequences.nbytes
     metadata = content.metadata.combine_chunks()
     columns.update({name: metadata.column(name) for name in metadata.column_names})
-    table = pa.table(columns).combine_chunks()
+    table = pa.table(columns)
+    _check_one_piece(table)
     with pa.OSFile(str(files.folder / ROWS), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     files.add_written(ROWS, {})
     return {"ids": ids.nbytes + sequence_bytes, "metadata": metadata.nbytes}
+
+
+def _check_one_piece(table: pa.Table) -> None:
+    """Refuse columns that Arrow could not put in one chunk: readers take the first and would miss the rest."""
+    for name in table.column_names:
+        column = table.column(name)
+        if column.num_chunks != 1:
+            raise LimitError(
+                f"column {name!r}: {column.nbytes} bytes do not fit in one segment, whose columns hold up to 2 GiB of "
+                "text each; flush more often (StoreConfig.seal_rows) or keep long texts elsewhere",
+                field=name,
+            )
 
 
 class SegmentFiles(SealedFolder[Description]):

@@ -99,7 +99,7 @@ class ModelCollection:
         """Delete by ids or by filter; give the number of rows that existed."""
         if (ids is None) == (where is None):
             raise InvalidArgumentError("delete: pass exactly one of ids and where", field="ids")
-        doomed = [row.id for row in self._matching(where)] if ids is None else set(_plain_ids(ids)) & set(self._rows)
+        doomed = [row.id for row in self._matching(where)] if ids is None else set(self._keys(ids)) & set(self._rows)
         for doomed_id in doomed:
             del self._rows[doomed_id]
         return len(doomed)
@@ -123,11 +123,9 @@ class ModelCollection:
 
     def _checked(self, ids: Any, vectors: Any, metadata: Metadata | None) -> tuple[list[_Row], dict[str, str]]:
         """Give the rows of a write and the columns after it, or refuse it as a whole."""
-        keys = _plain_ids(ids)
+        keys = self._keys(ids)
         if len(set(keys)) < len(keys):
             raise InvalidArgumentError("ids: one occurs twice in the batch", field="ids")
-        if keys and self._id_type not in (None, type(keys[0])):
-            raise InvalidArgumentError(f"ids: this collection has {self._id_type} ids", field="ids")
         matrix = self._matrix(vectors, "vectors")
         values = _rows_of(metadata, len(keys))
         if not len(keys) == len(matrix) == len(values):
@@ -143,7 +141,7 @@ class ModelCollection:
     def get(self, ids: Any, *, columns: Sequence[str] | None = None, vectors: bool = True) -> list[Point | None]:
         """Give the points of ``ids`` in order, None for ids that do not exist."""
         kept = self._kept(columns)
-        rows = [self._rows.get(key) for key in _plain_ids(ids)]
+        rows = [self._rows.get(key) for key in self._keys(ids)]
         return [
             None if row is None else Point(row.id, row.vector.copy() if vectors else None, _select(row, kept))
             for row in rows
@@ -250,6 +248,12 @@ class ModelCollection:
         )
 
     # -- inside -----------------------------------------------------------------------------------------------
+
+    def _keys(self, ids: Iterable[Any]) -> list[Id]:
+        keys = _plain_ids(ids)
+        if keys and self._id_type not in (None, type(keys[0])):
+            raise InvalidArgumentError(f"ids: this collection has {self._id_type} ids", field="ids")
+        return keys
 
     def _matrix(self, values: Any, name: str) -> F32:
         matrix = np.array(values, np.float32)

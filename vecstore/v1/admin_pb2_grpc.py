@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminStub:
-    """Info needs the role `read`, Verify `write`.
+    """Both need the role `read`.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class AdminStub:
 
 
 class AdminServicer:
-    """Info needs the role `read`, Verify `write`.
+    """Both need the role `read`.
     """
 
     def Info(self, request, context):
@@ -88,7 +88,7 @@ def add_AdminServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Admin:
-    """Info needs the role `read`, Verify `write`.
+    """Both need the role `read`.
     """
 
     @staticmethod

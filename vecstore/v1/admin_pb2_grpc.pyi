@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminStub:
-    """Info needs the role `read`, Verify `write`."""
+    """Both need the role `read`."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -42,7 +42,7 @@ class AdminStub:
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
-    """Info needs the role `read`, Verify `write`."""
+    """Both need the role `read`."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Info: _aio.UnaryUnaryMultiCallable[_admin_pb2.InfoRequest, _admin_pb2.InfoResponse]  # type: ignore[assignment]
@@ -53,7 +53,7 @@ class AdminAsyncStub(AdminStub):
     """
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
-    """Info needs the role `read`, Verify `write`."""
+    """Both need the role `read`."""
 
     @_abc_1.abstractmethod
     def Info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -149,7 +150,7 @@ def columns_to_message(columns: Sequence[str] | None) -> common_pb2.Columns | No
     """
     if columns is None:
         return None
-    names = [columns] if isinstance(columns, str) else list(columns)
-    if isinstance(columns, str) or not all(isinstance(name, str) for name in names):
+    names = list(columns) if isinstance(columns, Iterable) and not isinstance(columns, str) else None
+    if names is None or not all(isinstance(name, str) for name in names):
         raise InvalidArgumentError(f"columns: expected a list of names, got {columns!r}", field="columns")
     return common_pb2.Columns(names=names)
