@@ -25,6 +25,7 @@ from vecstore.api import (
     as_batches,
 )
 from vecstore.background import Background
+from vecstore.building import check_storable
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig, StoreConfig
 from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError, StoreClosed
@@ -35,7 +36,7 @@ from vecstore.search import Found, joined, search_view
 from vecstore.segment import Segment
 from vecstore.storage import delta
 from vecstore.storage.catalog import CollectionStore
-from vecstore.storage.environment import Environment
+from vecstore.storage.environment import Environment, Transaction
 from vecstore.types import (
     F32,
     Hits,
@@ -185,9 +186,18 @@ class EmbeddedCollection:
             )
         if config.metric is Metric.COSINE:
             matrix = unit_rows(matrix)
-        _check_storable(config, matrix)
+        check_storable(config, matrix)
         batch = delta.Batch(keys, matrix, table)
-        written: int = self._commits.run(self._store.write(batch, delta.pack(batch), replace=replace))
+        write = self._store.write(batch, delta.pack(batch), replace=replace)
+
+        def operation(transaction: Transaction) -> Any:
+            settings = self._store.record(transaction).settings
+            if settings != config:
+                # A compression was published since the check above.
+                check_storable(settings, matrix)
+            return write(transaction)
+
+        written: int = self._commits.run(operation)
         self._count_unsealed(written)
         return written
 
@@ -381,13 +391,6 @@ def _columns(view: View, columns: Sequence[str] | None) -> dict[str, str]:
                 f"columns: there is no column {name!r}; there are: {', '.join(known) or 'none'}", field="columns"
             )
     return {name: known[name] for name in columns}
-
-
-def _check_storable(config: CollectionConfig, matrix: F32) -> None:
-    """Refuse values that the schemes cannot hold now, not when the delta is sealed in the background."""
-    for part in (config.scheme, config.refine):
-        if part is not None:
-            schemes.from_config(part).check(matrix)
 
 
 def _segment_stats(view: SourceView) -> dict[str, Any]:

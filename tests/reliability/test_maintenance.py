@@ -278,3 +278,18 @@ def test_a_search_that_meets_the_closing_says_that_the_store_is_closed(tmp_path)
         database._pool.shutdown()
         with pytest.raises(StoreClosed, match="open it again"):
             collection.search(np.zeros((64, 4)), 3)
+
+
+def test_a_write_that_was_checked_before_a_switch_is_checked_again(filled, monkeypatch):
+    """The compression is published between the check at the edge and the commit."""
+    write = filled._store.write
+
+    def switch_first(*args, **options):
+        monkeypatch.setattr(filled._store, "write", write)
+        filled.compress("float16")
+        return write(*args, **options)
+
+    monkeypatch.setattr(filled._store, "write", switch_first)
+    with pytest.raises(InvalidArgumentError, match="float16"):
+        filled.insert([778], [[1e6, 0, 0, 0]])
+    assert filled.get([778]) == [None]
