@@ -3,20 +3,22 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# The demo needs the server only; everything else also needs torch and the tools.
+DEMO := $(VENV)/.installed-bench
+STAMP := $(VENV)/.installed-dev
 
 .PHONY: help demo test lint types imports protos bench corpus clean
 
 help:  ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-$(STAMP): pyproject.toml constraints.txt
+$(VENV)/.installed-%: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "vecstore needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	touch $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	touch $@
 
-demo: $(STAMP)  ## Semantic search over Python's standard library, through a real server
+demo: $(DEMO)  ## Semantic search over Python's standard library, through a real server
 	$(BIN)/python -m vecstore_bench.demo
 
 test: $(STAMP) lint types imports  ## All checks and the whole test suite
