@@ -189,6 +189,10 @@ def test_state_dict_round_trip(name, budget):
     vectors(used, all_ids())
     used.load_state_dict(state)
     np.testing.assert_array_equal(vectors(used, all_ids()), vectors(layer, all_ids()))
+    # Salts are state too: weights that are read through other salts are other vectors.
+    elsewhere = make(name, budget, seed=9)
+    elsewhere.load_state_dict(state)
+    np.testing.assert_array_equal(vectors(elsewhere, all_ids()), vectors(layer, all_ids()))
 
 
 @over_schemes

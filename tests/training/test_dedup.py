@@ -171,3 +171,10 @@ def test_wrong_settings_and_damaged_maps_are_refused(rng):
         table.scheme.open(table.shape, damaged)
     with pytest.raises(InvalidArgumentError, match="dedup"):
         table.encode(np.zeros((1, 2), np.float32))
+
+
+def test_weights_that_are_not_finite_are_refused():
+    blocks = np.ones((6, 4), np.float32)
+    blocks[2, 1] = np.nan
+    with pytest.raises(InvalidArgumentError, match="diverge"):
+        merged_blocks(blocks, 2, seed=0)

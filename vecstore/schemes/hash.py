@@ -77,7 +77,10 @@ class Hash(Scheme, frozen=True, kw_only=True, tag="hash"):
         allowed = allowed_bytes(shape, budget)
         check_floor(cls.name, allowed, shape.dim * 4 + _SALT_BYTES)
         fitting = (allowed - _SALT_BYTES) // (shape.dim * 4)
-        return cls.from_dict({"buckets": min(fitting, max(shape.rows, 1)), **(parameters or {}), "scheme": cls.name})
+        largest = {"buckets": min(fitting, max(shape.rows, 1))}
+        planned = cls.from_dict({**largest, **(parameters or {}), "scheme": cls.name})
+        check_floor(cls.name, allowed, planned.nbytes(shape))
+        return planned
 
     def nbytes(self, shape: TableShape) -> int:
         """Bytes of ``rows`` and ``salt``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import dedup as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.types import F32, F64, I64
@@ -31,7 +32,14 @@ def merged_blocks(blocks: F32, wanted: int, seed: int) -> I64:
         Blocks to keep, at least 1; all are kept where there are no more.
     seed : int
         Of the hash functions.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A weight is NaN or infinite.
     """
+    if not np.isfinite(blocks).all():
+        raise InvalidArgumentError("blocks: NaN or infinite weights cannot be compared; did the training diverge?")
     everything = np.arange(len(blocks))
     if wanted >= len(blocks):
         return everything

@@ -5,12 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.hashing import derived_salts
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.hash import Hash, HashTable
 from vecstore.training.base import TrainablePart
 from vecstore.training.full import to_numpy, uniform_rows
-from vecstore.training.hashing import buckets
+from vecstore.training.hashing import buckets, salts_of, stored_salts
 
 __all__ = ["HashPart"]
 
@@ -28,10 +27,12 @@ class HashPart(TrainablePart):
         Bound of the initial weights.
     """
 
+    salt: Tensor
+
     def __init__(self, scheme: Hash, shape: TableShape, *, seed: int, scale: float) -> None:
         super().__init__(shape)
         self.scheme = scheme
-        self.salt = derived_salts(seed, 1)
+        self.register_buffer("salt", salts_of(seed, 1))
         self.rows = nn.Parameter(uniform_rows(scheme.buckets, shape.dim, scale, seed))
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -40,4 +41,4 @@ class HashPart(TrainablePart):
 
     def freeze(self) -> HashTable:
         """Give the table of the current weights."""
-        return HashTable(self.scheme, self.shape, frozen(to_numpy(self.rows)), frozen(self.salt))
+        return HashTable(self.scheme, self.shape, frozen(to_numpy(self.rows)), stored_salts(self.salt))

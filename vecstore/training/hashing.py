@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vecstore.kernels import hashing
+from vecstore.kernels.compiling import frozen
+from vecstore.types import U64
 
 
 def _signed(value: np.uint64 | int) -> int:
     """Give a uint64 as the int64 of the same bits, which is what torch computes with."""
-    return int(np.uint64(value).view(np.int64))
+    return int(np.uint64(int(value) & 0xFFFF_FFFF_FFFF_FFFF).view(np.int64))
+
+
+def salts_of(seed: int, count: int) -> Tensor:
+    """Give ``count`` salts int64 (the bits of uint64) from a seed, to be registered as a buffer of a part."""
+    return torch.from_numpy(hashing.derived_salts(seed, count).view(np.int64))
+
+
+def stored_salts(salts: Tensor) -> U64:
+    """Give the salts of :func:`salts_of` as they are stored, frozen uint64."""
+    return frozen(salts.cpu().numpy().copy().view(np.uint64))
 
 
 _FIRST, _SECOND = _signed(hashing.FIRST_FACTOR), _signed(hashing.SECOND_FACTOR)

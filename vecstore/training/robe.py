@@ -6,12 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.hashing import derived_salts
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.robe import Robe, RobeTable
 from vecstore.training.base import TrainablePart
 from vecstore.training.full import to_numpy, uniform_rows
-from vecstore.training.hashing import buckets, mix
+from vecstore.training.hashing import buckets, mix, salts_of, stored_salts
 
 __all__ = ["RobePart"]
 
@@ -29,10 +28,12 @@ class RobePart(TrainablePart):
         Bound of the initial weights.
     """
 
+    salts: Tensor
+
     def __init__(self, scheme: Robe, shape: TableShape, *, seed: int, scale: float) -> None:
         super().__init__(shape)
         self.scheme = scheme
-        self.salts = derived_salts(seed, scheme.n_salts(shape.dim))
+        self.register_buffer("salts", salts_of(seed, scheme.n_salts(shape.dim)))
         self.array = nn.Parameter(uniform_rows(scheme.size, 1, scale, seed)[:, 0])
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ class RobePart(TrainablePart):
 
     def freeze(self) -> RobeTable:
         """Give the table of the current weights; look-ups have the bits of ``forward``."""
-        return RobeTable(self.scheme, self.shape, frozen(to_numpy(self.array)), frozen(self.salts))
+        return RobeTable(self.scheme, self.shape, frozen(to_numpy(self.array)), stored_salts(self.salts))
 
     def _places(self, rows: Tensor) -> Tensor:
         """Give where each number of ``rows`` is read, int64[..., dim]."""
