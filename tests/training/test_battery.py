@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.training.conftest import DIM, FIELDS, Host, all_ids, loss_of, make, train, updated
-from vecstore.errors import BudgetInfeasible
+from vecstore.errors import BudgetInfeasible, NotFoundError
 from vecstore.schemes import get, names
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.fields import Fields
@@ -214,6 +214,14 @@ def test_any_batch_will_do(name, budget):
         assert (out.shape, out.dtype) == ((len(ids), 3, DIM), torch.float32)
         assert torch.isfinite(out).all()
     assert vectors(layer, np.empty((0, 3), np.int64)).shape == (0, 3, DIM)
+
+
+@over_schemes
+@pytest.mark.parametrize("wrong", [-1, 7])
+def test_ids_outside_their_field_are_refused(name, budget, wrong):
+    layer = make(name, budget)
+    with pytest.raises(NotFoundError, match=f"{wrong} in row 1 is outside field 'tag'"):
+        layer(torch.tensor([[0, 0, 0], [0, 0, wrong]]))
 
 
 _WITHOUT_TORCH = """

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vecstore.errors import InvalidArgumentError
+from vecstore.errors import InvalidArgumentError, NotFoundError
 from vecstore.schemes.fields import Fields, FieldsTable
 from vecstore.training.base import Stage, TrainablePart
 from vecstore.types import I64
@@ -28,6 +28,7 @@ class EmbeddingLayer(nn.Module):
     """
 
     starts: Tensor
+    sizes: Tensor
 
     def __init__(self, plan: Fields, parts: list[TrainablePart]) -> None:
         super().__init__()
@@ -39,12 +40,31 @@ class EmbeddingLayer(nn.Module):
         firsts = np.concatenate([[0], np.cumsum(self._counts)])[:-1]
         offsets = plan.starts[:-1] - np.repeat(plan.starts[firsts], self._counts)
         self.register_buffer("starts", torch.from_numpy(offsets.astype(np.int64)), persistent=False)
+        sizes = torch.tensor([field.size for field in plan.fields], dtype=torch.int64)
+        self.register_buffer("sizes", sizes, persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Give float32[B, F, dim] of ``ids`` int64[B, F], one column a field."""
+        """Give float32[B, F, dim] of ``ids`` int64[B, F], one column a field.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Another number of columns.
+        NotFoundError
+            An id outside its field, which would read the rows of another.
+        """
         if ids.ndim != 2 or ids.shape[1] != len(self.plan.fields):
             raise InvalidArgumentError(
                 f"ids: expected int64[batch, {len(self.plan.fields)}], got {list(ids.shape)}", field="ids"
+            )
+        outside = (ids < 0) | (ids >= self.sizes)
+        if bool(outside.any()):
+            row, column = outside.nonzero()[0].tolist()
+            field = self.plan.fields[column]
+            raise NotFoundError(
+                f"ids: {int(ids[row, column])} in row {row} is outside field {field.name!r}, which has ids 0 to "
+                f"{field.size - 1}",
+                field="ids",
             )
         rows = torch.split(ids + self.starts, self._counts, dim=1)
         return torch.cat([part(own) for part, own in zip(self.parts, rows, strict=True)], dim=1)
