@@ -50,7 +50,7 @@ def embedding(
         Dimensions of every row.
     budget : float or int
         A fraction of the float32 tables where it is a float in (0, 1], absolute bytes where it is an int. It covers
-        every byte that will be written.
+        every byte of the arrays that will be written; a stored table adds about 1 kB of description and framing.
     frequency : mapping of str to int64[size], optional
         How often each id occurs in the training split; some methods need it.
     seed : int
