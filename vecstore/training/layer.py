@@ -19,8 +19,9 @@ __all__ = ["EmbeddingLayer"]
 class EmbeddingLayer(nn.Module):
     """Embeddings of several fields, trained in compressed form.
 
-    For each of ``stages()`` call ``begin``, then make the stage's optimisers (``begin`` may replace parameters), and call
-    ``after_step`` after every step. Without these calls methods that round, prune or search do less than they should.
+    For each of ``stages()`` call ``begin``, then make the stage's optimisers (``begin`` may replace parameters), and
+    call ``after_step`` after every step. Without these calls methods that round, prune or search do less than they
+    should.
 
     Parameters
     ----------
