@@ -18,13 +18,22 @@ from vecstore.kernels.hashing import derived_salts
 from vecstore.schemes import get
 from vecstore.schemes.base import Scheme, TableShape
 from vecstore.schemes.planning import plan_fields
+from vecstore.training.calls import StageWarning
+from vecstore.training.checks import (
+    check_dim,
+    check_fields,
+    check_frequency,
+    check_parameters,
+    check_scale,
+    check_seed,
+)
 from vecstore.types import I64
 
 if TYPE_CHECKING:
     from vecstore.training.base import TrainablePart
     from vecstore.training.layer import EmbeddingLayer
 
-__all__ = ["embedding", "make_part"]
+__all__ = ["StageWarning", "embedding", "make_part"]
 
 
 def embedding(
@@ -52,23 +61,32 @@ def embedding(
         A fraction of the float32 tables where it is a float in (0, 1], absolute bytes where it is an int. It covers
         every byte of the arrays that will be written; a stored table adds about 1 kB of description and framing.
     frequency : mapping of str to int64[size], optional
-        How often each id occurs in the training split; some methods need it.
+        How often each id of every field occurs in the training split; some methods need it.
     seed : int
-        Of the initial weights, salts and everything else that is drawn.
+        At least 0; of the initial weights, salts and everything else that is drawn.
     scale : float, optional
-        Bound of the initial weights; sqrt(1 / largest field) by default.
+        Bound of the initial weights, above 0; sqrt(1 / largest field) by default.
     **parameters
         Settings of the scheme that are given and not chosen by the budget.
 
     Raises
     ------
+    InvalidArgumentError
+        An argument is not as described, or the scheme has no such setting; names it.
+    NotFoundError
+        There is no such scheme.
     BudgetInfeasible
         Carries the floor in bytes.
     MissingDependencyError
         torch is not installed.
     """
-    if not fields or dim < 1:
-        raise InvalidArgumentError("fields, dim: expected at least one field and one dimension", field="fields")
+    check_fields(fields)
+    check_dim(dim)
+    check_seed(seed)
+    check_scale(scale)
+    check_parameters(get(name), parameters)
+    if frequency is not None:
+        check_frequency(frequency, fields)
     try:
         from vecstore.training.layer import EmbeddingLayer
     except ImportError as error:

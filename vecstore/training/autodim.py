@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from vecstore.kernels.hashing import derived_salts
 from vecstore.schemes.autodim import Autodim, candidates, worthwhile
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.projected import ProjectedTable, check_width, width_bytes
-from vecstore.training.base import Stage, TrainablePart, Update, generator
+from vecstore.training.base import Stage, TrainablePart, Update, generator, stretch
 from vecstore.training.full import to_numpy
 from vecstore.training.projected import ProjectedRows
 
@@ -24,10 +24,13 @@ __all__ = ["AutodimPart", "Supernet", "choose_widths"]
 _LOG = logging.getLogger(__name__)
 #: Temperature at the end of the search; it falls from 1 in equal steps.
 _COLDEST = 0.01
-#: Learning rate of the architecture weights.
+#: Learning rate of the architecture weights, and the steps that the paper's search has, which it is meant for.
 _RATE = 1e-3
+_STEPS = 20_000
 #: Doublings, and then halvings, of the price of a byte.
 _PRICES = 200
+#: Log probabilities nearer than this are alike: noise moves those of a search by about as much.
+_ALIKE = 0.25
 
 
 class AutodimPart(TrainablePart):
@@ -36,6 +39,11 @@ class AutodimPart(TrainablePart):
     Before the search the part has the width of its plan. The search trains all candidates at once (:class:`Supernet`),
     with architecture weights learned on the validation split. Then all fields choose together, within the bytes of all
     their plans (:func:`choose_widths`), and train anew from fresh weights: rows, projection and bias.
+
+    The paper's rate suits the 20,000 steps of its search; in a hundred, all weights would stay where they began. So
+    :meth:`after_step` stretches each of their moves by 20,000 / steps. Then a log probability is moved by 20 times the
+    mean slope of the loss, whatever the length of the search, and those of different fields can be compared. (Adam
+    would move all fields alike, those that hardly matter too.)
 
     Frozen before its end, a search gives whole rows of the mixture that its eval forward computes. Otherwise the frozen
     table's projection is orthonormal, and look-ups differ from :meth:`forward` by rounding: about 1e-6 of a row's
@@ -96,12 +104,13 @@ class AutodimPart(TrainablePart):
     def begin(self, stage: str) -> None:
         """Get ready for a stage; what follows the search is decided for all fields together."""
         if stage == "search":
-            self.weights = Supernet(self.shape, seed=self._search_seed, bound=self._bound)
+            self._replace(Supernet(self.shape, seed=self._search_seed, bound=self._bound))
 
     def after_step(self, step: int, steps: int) -> None:
-        """Cool the search down."""
+        """Cool the search down, and stretch the move of its architecture weights."""
         if isinstance(self.weights, Supernet):
             self.weights.temperature.fill_(max(_COLDEST, 1 - (1 - _COLDEST) * step / steps))
+            stretch(self.weights.logits, self.weights.before, _STEPS / steps)
 
     def search_parameters(self) -> list[nn.Parameter]:
         """Give the architecture weights, while there is a search."""
@@ -117,7 +126,12 @@ class AutodimPart(TrainablePart):
     def _settle(self, width: int) -> None:
         """Begin with fresh rows of a width."""
         self.scheme = Autodim(width=width)
-        self.weights = ProjectedRows(self.shape, width, seed=self._final_seed, bound=self._bound, biased=True)
+        self._replace(ProjectedRows(self.shape, width, seed=self._final_seed, bound=self._bound, biased=True))
+
+    def _replace(self, weights: ProjectedRows | Supernet) -> None:
+        """Take new weights, where and of what type the old ones are."""
+        old = next(self.parameters(), None)
+        self.weights = weights if old is None else weights.to(old.device, old.dtype).train(self.training)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         """Take the form of the state first: a search, or rows of the width that one found."""
@@ -145,6 +159,7 @@ class Supernet(nn.Module):
     """
 
     temperature: Tensor
+    before: Tensor
 
     def __init__(self, shape: TableShape, *, seed: int, bound: float) -> None:
         super().__init__()
@@ -158,6 +173,7 @@ class Supernet(nn.Module):
         )
         self.norms = nn.ModuleList(nn.BatchNorm1d(shape.dim, affine=False) for _ in self.widths)
         self.logits = nn.Parameter(torch.zeros(len(self.widths)))
+        self.register_buffer("before", self.logits.detach().clone())
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
@@ -199,7 +215,8 @@ def choose_widths(
     """Choose a width for every field so that all together fit.
 
     Every field takes the width of the largest ``preference - price * bytes``, with the lowest price at which all fit:
-    at a price of 0, its most preferred one. What is left over goes to the widths that gain most.
+    at a price of 0, its most preferred one. What is left over goes to the widths that gain most, and then to wider ones
+    that are liked as much, within the noise of a search.
 
     Parameters
     ----------
@@ -220,33 +237,48 @@ def choose_widths(
     def nbytes(widths: list[int]) -> int:
         return sum(size[width] for size, width in zip(sizes, widths, strict=True))
 
-    if nbytes(at(0.0)) <= allowed:
-        return at(0.0)
-    low, high = 0.0, 1e-12
-    for _ in range(_PRICES):
-        if nbytes(at(high)) <= allowed:
-            break
-        low, high = high, high * 2
-    for _ in range(_PRICES):
-        middle = (low + high) / 2
-        low, high = (low, middle) if nbytes(at(middle)) <= allowed else (middle, high)
-    return _widened(at(high), preferences, sizes, allowed - nbytes(at(high)))
+    price = 0.0
+    if nbytes(at(price)) > allowed:
+        low, price = 0.0, 1e-12
+        for _ in range(_PRICES):
+            if nbytes(at(price)) <= allowed:
+                break
+            low, price = price, price * 2
+        for _ in range(_PRICES):
+            middle = (low + price) / 2
+            low, price = (low, middle) if nbytes(at(middle)) <= allowed else (middle, price)
+    gained = _spent(at(price), preferences, sizes, allowed, lambda own, _, now, width: own[width] > own[now])
+    return _spent(
+        gained,
+        preferences,
+        sizes,
+        allowed,
+        lambda own, first, now, width: width > now and own[width] > own[first] - _ALIKE,
+    )
 
 
-def _widened(
-    widths: list[int], preferences: Sequence[Mapping[int, float]], sizes: Sequence[Mapping[int, int]], left: int
+def _spent(
+    widths: list[int],
+    preferences: Sequence[Mapping[int, float]],
+    sizes: Sequence[Mapping[int, int]],
+    allowed: int,
+    may: Callable[[Mapping[int, float], int, int, int], bool],
 ) -> list[int]:
-    """Spend bytes that are left over on the changes of one field's width that gain most."""
-    widths = list(widths)
+    """Spend bytes that are left over on those changes of one field's width that gain most.
+
+    ``may`` is asked about a field's preferences, its width at first, the one now, and the next; by its answers a field
+    may have no width twice.
+    """
+    first, widths = widths, list(widths)
     while True:
+        left = allowed - sum(size[width] for size, width in zip(sizes, widths, strict=True))
         gains = [
             (own[width] - own[now], -field, width)
-            for field, (own, size, now) in enumerate(zip(preferences, sizes, widths, strict=True))
+            for field, (own, size, start, now) in enumerate(zip(preferences, sizes, first, widths, strict=True))
             for width in own
-            if own[width] > own[now] and size[width] - size[now] <= left
+            if may(own, start, now, width) and size[width] - size[now] <= left
         ]
         if not gains:
             return widths
         _, field, width = max(gains)
-        left -= sizes[-field][width] - sizes[-field][widths[-field]]
         widths[-field] = width

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vecstore.schemes.autosrh import AutoSrh
 from vecstore.schemes.base import TableShape
-from vecstore.training.base import Stage, Update
+from vecstore.training.base import Stage, Update, stretch
 from vecstore.training.full import uniform_rows
 from vecstore.training.pruning import PrunedPart
 from vecstore.types import I64
@@ -18,7 +18,9 @@ from vecstore.types import I64
 __all__ = ["AutoSrhPart", "frequency_groups"]
 
 GROUPS = 6
+#: Learning rate of the factors, and the least steps of a search in which it brings one from 1 to 0.
 SEARCH_RATE = 1e-3
+SEARCH_STEPS = 1_000
 #: Weight of the factors' L1 norm in the loss of the search.
 L1_WEIGHT = 1e-5
 #: Keeps a group that got no gradient at 0 instead of 0 / 0.
@@ -59,6 +61,9 @@ class AutoSrhPart(PrunedPart):
     The factors rescale magnitudes, so that the final cut falls on the dimensions that a group needs least. That cut is
     one shot: the method has no fine-tuning after it. Without counts (:meth:`observe`) all ids are one group.
 
+    Their gradients are divided by their mean magnitude, so that a step moves a factor by about its rate, 0.001. In a
+    search of fewer than 1,000 steps no factor could get from 1 to 0; there each move is stretched by 1,000 / steps.
+
     Parameters
     ----------
     scheme : AutoSrh
@@ -69,11 +74,13 @@ class AutoSrhPart(PrunedPart):
     """
 
     groups: Tensor
+    before: Tensor
 
     def __init__(self, scheme: AutoSrh, shape: TableShape, *, seed: int, scale: float) -> None:
         super().__init__(scheme, shape)
         self.rows = nn.Parameter(uniform_rows(shape.rows, shape.dim, scale, seed))
         self.factors = nn.Parameter(torch.ones(GROUPS, shape.dim))
+        self.register_buffer("before", self.factors.detach().clone())
         self.register_buffer("groups", torch.zeros(shape.rows, dtype=torch.int64))
         self._searching = False
         # One node of the graph for all uses in a step, so that their gradients are added before they are divided.
@@ -122,7 +129,8 @@ class AutoSrhPart(PrunedPart):
         return L1_WEIGHT * used.abs().sum()
 
     def after_step(self, step: int, steps: int) -> None:  # noqa: ARG002
-        """Clip the factors to [0, 1]."""
+        """Stretch the move of the factors in a short search, and clip them to [0, 1]."""
         if self._searching:
+            stretch(self.factors, self.before, max(1.0, SEARCH_STEPS / steps))
             with torch.no_grad():
-                self.factors.clamp_(0, 1)
+                self.before.copy_(self.factors.clamp_(0, 1))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vecstore.schemes.base import CompressedTable, TableShape
 from vecstore.types import I64
 
-__all__ = ["Stage", "TrainablePart", "Update", "generator"]
+__all__ = ["Stage", "TrainablePart", "Update", "generator", "stretch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ class TrainablePart(nn.Module, ABC):
         """Give the table of the current weights; its look-ups equal ``forward`` in eval mode."""
 
     def extra_loss(self) -> Tensor:
-        """Give what the part adds to the loss of the last ``forward``, a scalar."""
-        return torch.zeros(())
+        """Give what the part adds to the loss of the last ``forward``, a scalar on the device of the weights."""
+        return next(self.parameters()).new_zeros(())
 
     def after_step(self, step: int, steps: int) -> None:
         """Do what the method does after each optimiser step (prune, round, anneal); ``step`` goes from 1 to ``steps``.
@@ -97,12 +97,20 @@ class TrainablePart(nn.Module, ABC):
         Both count within the current stage, so that schedules fit runs of any length.
         """
 
+    @property
+    def needs_after_step(self) -> bool:
+        """Whether the method does anything in :meth:`after_step`, so that a loop without it trains another method."""
+        return type(self).after_step is not TrainablePart.after_step
+
     def stages(self) -> tuple[Stage, ...]:
         """Give the stages of the method, in order."""
         return (Stage("train"),)
 
     def begin(self, stage: str) -> None:
-        """Get ready for a stage: freeze the outcome of a search, take masks, restore initial weights."""
+        """Get ready for a stage: freeze the outcome of a search, take masks, restore initial weights.
+
+        Parameters that are replaced have the device and type of the old ones; optimisers are made after this.
+        """
 
     @classmethod
     def begin_all(cls, parts: Sequence[Self], stage: str) -> None:
@@ -121,3 +129,22 @@ class TrainablePart(nn.Module, ABC):
 def generator(seed: int) -> torch.Generator:
     """Give a random generator of its own, so that no global state matters."""
     return torch.Generator().manual_seed(seed)
+
+
+@torch.no_grad()
+def stretch(values: Tensor, before: Tensor, factor: float) -> None:
+    """Move ``values`` by ``factor`` times what an optimiser moved them since the last call.
+
+    A fixed learning rate moves a search in proportion to its steps. With ``factor`` = the steps that the rate is meant
+    for / those of the stage, it goes as far in a run of any length.
+
+    Parameters
+    ----------
+    values : float[...]
+        Changed in place.
+    before : float[...]
+        What they were at the last call, in a buffer; changed to what they are now.
+    factor : float
+    """
+    values.copy_(before + factor * (values - before))
+    before.copy_(values)

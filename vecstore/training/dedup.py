@@ -8,14 +8,17 @@ from torch import Tensor, nn
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.dedup import Dedup, DedupTable, blocks_of, deduplicated
 from vecstore.schemes.merging import merged_blocks
-from vecstore.training.base import Stage, TrainablePart
+from vecstore.training.base import Stage
 from vecstore.training.full import to_numpy, uniform_rows
+from vecstore.training.pruning import CachedForm
 
 __all__ = ["DedupPart"]
 
 
-class DedupPart(TrainablePart):
+class DedupPart(CachedForm):
     """A dense table, whose blocks are mapped onto kept ones when the stage ``retrain`` begins.
+
+    Until then training is dense, and eval mode and :meth:`freeze` show what merging the weights of now would give.
 
     Parameters
     ----------
@@ -28,7 +31,7 @@ class DedupPart(TrainablePart):
 
     Notes
     -----
-    Memory while training is that of the dense table throughout. :meth:`freeze` merges if no stage has.
+    Memory while training is that of the dense table throughout.
     """
 
     target: Tensor
@@ -47,7 +50,16 @@ class DedupPart(TrainablePart):
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
         size = self.scheme.block_rows
-        return nn.functional.embedding(self.target[rows // size] * size + rows % size, self.rows)
+        target = self.target if self.training else self.form()[0]
+        return nn.functional.embedding(target[rows // size] * size + rows % size, self.rows)
+
+    def evaluated_form(self) -> tuple[Tensor, ...]:
+        """Give the block that each block reads, int64[blocks], no more than may be stored."""
+        if len(torch.unique(self.target)) <= self.scheme.blocks:
+            return (self.target,)
+        flat = to_numpy(self.rows).reshape(len(self.target), -1)
+        merged = torch.from_numpy(merged_blocks(flat, self.scheme.blocks, self._seed))
+        return (merged.to(self.target.device),)
 
     def stages(self) -> tuple[Stage, ...]:
         """Give dense training, then training of the blocks that were kept."""
@@ -56,16 +68,9 @@ class DedupPart(TrainablePart):
     def begin(self, stage: str) -> None:
         """Merge blocks when ``retrain`` begins."""
         if stage == "retrain":
-            self._merge()
+            self.target.copy_(self.form()[0])
 
     def freeze(self) -> DedupTable:
         """Give the table of the current weights."""
-        self._merge()
-        return deduplicated(self.scheme, self.shape, to_numpy(self.rows), self.target.cpu().numpy())
-
-    def _merge(self) -> None:
-        """Map blocks onto kept ones, unless no more are left than may be stored."""
-        if len(torch.unique(self.target)) <= self.scheme.blocks:
-            return
-        flat = to_numpy(self.rows).reshape(len(self.target), -1)
-        self.target.copy_(torch.from_numpy(merged_blocks(flat, self.scheme.blocks, self._seed)))
+        (target,) = self.form()
+        return deduplicated(self.scheme, self.shape, to_numpy(self.rows), target.cpu().numpy())

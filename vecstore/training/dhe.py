@@ -63,7 +63,7 @@ class DhePart(TrainablePart):
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
         activate = _ACTIVATIONS[self.scheme.activation]
-        units = unit_hashes(rows.reshape(-1), self.salts)
+        units = unit_hashes(rows.reshape(-1), self.salts).to(self.weights.dtype)
         for layer in self.hidden:
             units = activate(layer(units))
         return (units @ self.weights + self.bias).reshape(*rows.shape, self.shape.dim)

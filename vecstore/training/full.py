@@ -46,6 +46,6 @@ def uniform_rows(rows: int, dim: int, scale: float, seed: int) -> Tensor:
 
 
 def to_numpy(weights: Tensor) -> F32:
-    """Give a copy of float32 weights as a numpy array."""
-    values: F32 = weights.detach().cpu().numpy().copy()
+    """Give a copy of weights as a numpy array float32, which is what tables hold, whatever type they are trained in."""
+    values: F32 = weights.detach().float().cpu().numpy().copy()
     return values

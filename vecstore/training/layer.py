@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from vecstore.errors import InvalidArgumentError, NotFoundError
 from vecstore.schemes.fields import Fields, FieldsTable
 from vecstore.training.base import Stage, TrainablePart
+from vecstore.training.calls import Calls, StageWarning
 from vecstore.types import I64
 
 __all__ = ["EmbeddingLayer"]
@@ -21,7 +23,7 @@ class EmbeddingLayer(nn.Module):
 
     For each of ``stages()`` call ``begin``, then make the stage's optimisers (``begin`` may replace parameters), and
     call ``after_step`` after every step. Without these calls methods that round, prune or search do less than they
-    should.
+    should; a :class:`~vecstore.training.calls.StageWarning` says so, once, when such a layer is frozen.
 
     Parameters
     ----------
@@ -46,6 +48,7 @@ class EmbeddingLayer(nn.Module):
         self.register_buffer("starts", torch.from_numpy(offsets.astype(np.int64)), persistent=False)
         sizes = torch.tensor([field.size for field in plan.fields], dtype=torch.int64)
         self.register_buffer("sizes", sizes, persistent=False)
+        self._calls = Calls()
 
     def forward(self, ids: Tensor) -> Tensor:
         """Give float32[B, F, dim] of ``ids`` int64[B, F], one column a field.
@@ -71,14 +74,25 @@ class EmbeddingLayer(nn.Module):
                 field="ids",
             )
         rows = torch.split(ids + self.starts, self._counts, dim=1)
-        return torch.cat([part(own) for part, own in zip(self.parts, rows, strict=True)], dim=1)
+        vectors = torch.cat([part(own) for part, own in zip(self.parts, rows, strict=True)], dim=1)
+        if self.training and vectors.requires_grad:
+            vectors.register_hook(self._calls.backward)
+        return vectors
 
     def extra_loss(self) -> Tensor:
-        """Give what the method adds to the loss of the last ``forward``, a scalar."""
-        return torch.stack([part.extra_loss() for part in self._typed_parts()]).sum()
+        """Give what the method adds to the loss of the last ``forward``, a scalar on the layer's device."""
+        return torch.stack([part.extra_loss().to(self.sizes.device) for part in self._typed_parts()]).sum()
 
     def after_step(self, step: int, steps: int) -> None:
-        """Do what the method does after each optimiser step; ``step`` counts from 1 to ``steps`` within the stage."""
+        """Do what the method does after each optimiser step; ``step`` counts from 1 to ``steps`` within the stage.
+
+        Warns
+        -----
+        StageWarning
+            The stage replaced parameters, and its first steps changed none of the new ones.
+        """
+        # Before the parts change anything themselves.
+        _warn(self._calls.step(step, steps))
         for part in self._typed_parts():
             part.after_step(step, steps)
 
@@ -87,10 +101,11 @@ class EmbeddingLayer(nn.Module):
         return max((part.stages() for part in self._typed_parts()), key=len)
 
     def begin(self, stage: str) -> None:
-        """Get ready for a stage."""
-        parts = self._typed_parts()
+        """Get ready for a stage; the optimisers of before may hold parameters that are no more."""
+        parts, before = self._typed_parts(), list(self.parameters())
         for cls in dict.fromkeys(type(part) for part in parts):
             cls.begin_all([part for part in parts if type(part) is cls], stage)
+        self._calls.begin(stage, before, self._table_parameters())
 
     def search_parameters(self) -> list[nn.Parameter]:
         """Give the parameters that decide the form of tables and are not frozen into them."""
@@ -105,13 +120,33 @@ class EmbeddingLayer(nn.Module):
             first += fields
 
     def freeze(self) -> FieldsTable:
-        """Give the compressed table of the current weights; its look-ups equal this layer's in eval mode."""
+        """Give the compressed table of the current weights; its look-ups equal this layer's in eval mode.
+
+        Warns
+        -----
+        StageWarning
+            The layer was trained without calls that its method needs.
+        """
+        parts = self._typed_parts()
+        names = [stage.name for stage in self.stages()]
+        _warn(self._calls.complaint(names, steps_matter=any(part.needs_after_step for part in parts)))
         was_training = self.training
         self.eval()
         with torch.no_grad():
-            tables = tuple(part.freeze() for part in self._typed_parts())
+            tables = tuple(part.freeze() for part in parts)
         self.train(was_training)
         return self.plan.holding(tables)
 
     def _typed_parts(self) -> list[TrainablePart]:
         return [part for part in self.parts if isinstance(part, TrainablePart)]
+
+    def _table_parameters(self) -> list[nn.Parameter]:
+        """Give the parameters that are frozen into tables."""
+        search = {id(parameter) for parameter in self.search_parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in search]
+
+
+def _warn(complaint: str | None) -> None:
+    """Warn the caller of the layer's method."""
+    if complaint is not None:
+        warnings.warn(complaint, StageWarning, stacklevel=3)

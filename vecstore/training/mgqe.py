@@ -66,7 +66,7 @@ class MgqePart(TrainablePart):
         self.register_buffer("mean", torch.zeros(parts, HOT_CENTROIDS))
         self.register_buffer("variance", torch.ones(parts, HOT_CENTROIDS))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
-        self._loss = torch.zeros(())
+        self._loss: Tensor | None = None
         # Whether weights may have changed since all rows got their codes.
         self._stale = True
         self.register_load_state_dict_post_hook(_forget_codes)  # type: ignore[no-untyped-call]
@@ -76,7 +76,7 @@ class MgqePart(TrainablePart):
         """Give float32[..., dim] of ``rows`` int64[...]."""
         if not self.training:
             self._assign_all()
-            self._loss = torch.zeros(())
+            self._loss = None
             return self._decoded(self.codes[rows].long())
         self._stale = True
         flat = rows.reshape(-1)
@@ -91,7 +91,7 @@ class MgqePart(TrainablePart):
 
     def extra_loss(self) -> Tensor:
         """Give the mean squared distance of the last batch's centroids to its rows, which moves the centroids only."""
-        return self._loss
+        return super().extra_loss() if self._loss is None else self._loss
 
     def observe(self, frequency: I64) -> None:
         """Make the most frequent rows the hot ones."""

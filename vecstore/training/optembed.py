@@ -86,7 +86,7 @@ class OptEmbedPart(CachedForm):
         self.thresholds = nn.Parameter(torch.zeros(len(scheme.fields)))
         owners = np.repeat(np.arange(len(scheme.fields)), np.diff(self._starts))
         self.register_buffer("owners", torch.from_numpy(owners), persistent=False)
-        self.register_buffer("counts", torch.ones(shape.rows, dtype=torch.float64), persistent=False)
+        self.register_buffer("counts", torch.ones(shape.rows, dtype=torch.float64))
         # The outcome of the search, once there is one.
         self.register_buffer("chosen", torch.zeros((), dtype=torch.bool))
         self.register_buffer("keep", torch.ones(shape.rows, dtype=torch.bool))

@@ -28,7 +28,7 @@ class CachedForm(TrainablePart):
     def __init__(self, shape: TableShape) -> None:
         super().__init__(shape)
         self._form: tuple[Tensor, ...] | None = None
-        self._form_key: tuple[int, ...] = ()
+        self._form_key: tuple[object, ...] = ()
 
     @abstractmethod
     def evaluated_form(self) -> tuple[Tensor, ...]:
@@ -36,9 +36,9 @@ class CachedForm(TrainablePart):
 
     def form(self) -> tuple[Tensor, ...]:
         """Give the tensors of :meth:`evaluated_form` for the current weights."""
-        # Each change of a tensor in place raises its version.
+        # Each change of a tensor in place raises its version; one that is moved or converted keeps it.
         tensors = (*self.parameters(), *self.buffers())
-        key = tuple(number for tensor in tensors for number in (id(tensor), tensor._version))
+        key = tuple((id(tensor), tensor._version, tensor.device, tensor.dtype) for tensor in tensors)
         if self._form is None or key != self._form_key:
             with torch.no_grad():
                 self._form = self.evaluated_form()

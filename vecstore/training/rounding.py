@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 import numpy as np
@@ -116,16 +117,23 @@ class RoundedPart(TrainablePart):
 
 #: Stands in for a bound of 0, from which no scale could grow.
 _LEAST_BOUND = 1e-8
-#: Share of the values of one step that may saturate before the scale of a table grows.
-_SATURATED = 1e-3
+#: Share of the values written back that may be beyond the range before it grows; and of those beyond half of the range,
+#: below which it shrinks. The first is several times the second, so that one does not follow on the other.
+_BEYOND, _BEYOND_HALF = 1e-3, 2.5e-4
+#: Rows that the shares are of, as long as fewer were written; later ones push the earlier ones out. It is so many that
+#: one row cannot exceed either share by itself, even if all of its values are beyond.
+_WINDOW_ROWS = 1_000
 
 
 class IntegerPart(RoundedPart):
-    """One scale for the table, which doubles as soon as too many weights are beyond it.
+    """One scale for the table, which grows and shrinks in powers of 2 with the weights.
 
-    At first the largest code is the bound of the initial weights. When more than a thousandth of the values that a step
-    writes back would be clipped, the scale doubles, and all codes are halved by stochastic rounding, until that is no
-    longer so; what is still beyond is clipped. So the range follows the weights, and a lone outlier costs only itself.
+    At first the largest code is the bound of the initial weights. The part counts how many of the values that steps
+    write back are beyond the range, over the last thousand rows or so, whatever the steps' size. Once they are more
+    than a thousandth, the range grows until they are not, and all codes are rounded anew, stochastically; what is still
+    beyond is clipped. Once next to none of the values are beyond half of the range, neither those written back nor
+    those of the whole table, it is halved; codes then double, which is exact. So the range follows the weights, and a
+    lone outlier costs only itself.
 
     Parameters
     ----------
@@ -137,6 +145,9 @@ class IntegerPart(RoundedPart):
         Bound of the initial weights.
     """
 
+    counts: Tensor
+    unchecked: Tensor
+
     def __init__(self, scheme: IntegerScheme, shape: TableShape, *, seed: int, scale: float) -> None:
         if scheme.scales != "table":
             raise InvalidArgumentError(
@@ -144,21 +155,58 @@ class IntegerPart(RoundedPart):
                 "learns one a row",
                 field="scales",
             )
-        first = torch.full((1, 1), max(scale, _LEAST_BOUND) / float(limit_of(scheme.kind)))
+        limit = float(limit_of(scheme.kind))
+        first = torch.full((1, 1), max(scale, _LEAST_BOUND) / limit)
         super().__init__(shape, scheme.kind, first, seed=seed, bound=scale)
         self.scheme = scheme
+        self._window = float(_WINDOW_ROWS * shape.dim)
+        # Of the values of the window: how many there are, are beyond the range, and beyond half of it.
+        self.register_buffer("counts", torch.zeros(3))
+        # Values written since the range changed, or the whole table was looked at.
+        self.register_buffer("unchecked", torch.zeros((), dtype=torch.int64))
 
     def _write_back(self, used: Tensor) -> None:
         values = self.rows[used]
-        while self._saturated(values) > _SATURATED:
-            self.scales *= 2
-            halved = self.codes / 2
-            self.codes.copy_(stochastic_codes(halved, self.limit, self._draws))
+        magnitudes = values.abs() / self.scales
+        self.unchecked += values.numel()
+        self.counts *= math.exp(-values.numel() / self._window)
+        self.counts += self._counted(magnitudes)
+        doublings = 0
+        # What was counted at another range is forgotten.
+        while float(self.counts[1]) > self._most(_BEYOND):
+            doublings += 1
+            self.counts.copy_(self._counted(magnitudes / 2**doublings))
+        if doublings:
+            self._rescale(2.0**doublings)
+        elif self._roomy():
+            self._rescale(0.5)
+            self.counts.zero_()
         self.codes[used] = self._round(values, self.scales)
 
-    def _saturated(self, values: Tensor) -> float:
-        """Give the share of ``values`` that is beyond the range; 0 where the range is infinite."""
-        return float((values.abs() > self.limit * self.scales).float().mean())
+    def _counted(self, magnitudes: Tensor) -> Tensor:
+        """Give how many values there are, and how many beyond the range and half of it, float32[3]."""
+        # No range holds what is infinite.
+        beyond, half = ((magnitudes > own) & magnitudes.isfinite() for own in (self.limit, self.limit / 2))
+        return torch.stack([torch.ones_like(beyond).sum(), beyond.sum(), half.sum()]).float()
+
+    def _most(self, share: float) -> float:
+        """Give a share of the values of the window."""
+        return share * max(float(self.counts[0]), self._window)
+
+    def _roomy(self) -> bool:
+        """Say whether half the range would do, which takes a look at the whole table once all of it may have moved."""
+        enough = max(self._window, self.codes.numel())
+        if int(self.unchecked) < enough or float(self.counts[2]) > self._most(_BEYOND_HALF):
+            return False
+        self.unchecked.zero_()
+        outside = int((self.codes.abs() > self.limit / 2).sum())
+        return outside <= _BEYOND_HALF * self.codes.numel() and float(self.scales) * self.limit > _LEAST_BOUND
+
+    def _rescale(self, factor: float) -> None:
+        """Change the range, and round all codes to the new scale."""
+        self.codes.copy_(stochastic_codes(self.codes / factor, self.limit, self._draws))
+        self.scales *= factor
+        self.unchecked.zero_()
 
     def freeze(self) -> CompressedTable:
         """Give the table of the integers as they were trained."""
