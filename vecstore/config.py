@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -12,6 +13,10 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.types import MAX_DIM, Metric, as_count, as_metric
 
 __all__ = ["CollectionConfig", "Config", "HnswConfig", "StoreConfig", "as_index", "decode_json", "encode_json"]
+
+
+#: The setting at fault, in the messages of msgspec.
+_NAMED = re.compile(r"(?:field `|at `\$\.)(?P<field>\w+)")
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +62,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         try:
             return msgspec.convert(data, cls)
         except msgspec.ValidationError as error:
-            raise InvalidArgumentError(f"{cls.__name__}: {error}") from None
+            raise InvalidArgumentError(f"{cls.__name__}: {error}", field=_field_at_fault(error)) from None
+
+
+def _field_at_fault(error: msgspec.ValidationError) -> str:
+    """Give the setting that a check of ours, or the message of msgspec, names."""
+    if isinstance(error.__cause__, InvalidArgumentError):
+        return error.__cause__.field
+    named = _NAMED.search(str(error))
+    return named.group("field") if named else ""
 
 
 def _choices(hint: Any) -> str:

@@ -128,7 +128,8 @@ class Recorder:
         layer.register_parameter("search", self.search)
         layer.stages = lambda: stages
         layer.search_parameters = lambda: [self.search]
-        layer.begin = lambda stage: self.calls.append(("begin", stage))
+        begin = layer.begin
+        layer.begin = lambda stage: (self.calls.append(("begin", stage)), begin(stage))
         layer.after_step = lambda step, steps: self.calls.append((step, steps))
         forward, batches = layer.forward, run._batches
         layer.forward = lambda ids: forward(ids) * self.search

@@ -134,6 +134,95 @@ def test_left_over_bytes_are_spent():
     assert [choose_widths(preferences, sizes, allowed) for allowed in (20, 39, 40, 79, 80)] == [[2], [2], [4], [4], [8]]
 
 
+def test_bytes_that_are_left_go_to_wider_rows_that_are_liked_as_much():
+    sizes = [{2: 20, 4: 40, 8: 80}, {2: 20, 4: 40, 8: 80}]
+    # Nearly flat: noise alone would choose 2 and 2, and leave 120 of 160 bytes.
+    flat = [{2: -1.0, 4: -1.1, 8: -1.2}, {2: -1.0, 4: -1.05, 8: -1.1}]
+    found = [choose_widths(flat, sizes, allowed) for allowed in (40, 60, 99, 100, 120, 159, 160)]
+    assert found == [[2, 2], [2, 4], [4, 4], [2, 8], [4, 8], [4, 8], [8, 8]]
+    # What is liked clearly less is not taken for its bytes, however small the steps to it are.
+    steep = [{2: -1.0, 4: -1.2, 8: -1.4}, {2: -1.0, 4: -3.0, 8: -3.0}]
+    assert choose_widths(steep, sizes, 160) == [4, 2]
+
+
+def test_a_search_moves_its_weights_as_far_in_few_steps_as_in_many():
+    reached = []
+    for steps in (50, 400):
+        part = AutodimPart(Autodim(width=4), TableShape(20, 8), seed=1, scale=0.1)
+        part.begin("search")
+        rate = part.stages()[0].updates[1].rate
+        optimiser = torch.optim.SGD(part.search_parameters(), lr=rate)
+        for step in range(1, steps + 1):
+            part.weights.logits.grad = torch.tensor([0.01, 0.0, -0.02])
+            optimiser.step()
+            part.after_step(step, steps)
+        reached.append(part.weights.logits.detach().numpy())
+    # 20,000 steps of 0.001, as in the paper.
+    np.testing.assert_allclose(reached, [[-0.2, 0, 0.4]] * 2, rtol=1e-3)
+    # The state that goes on is that of the last step.
+    twin = AutodimPart(Autodim(width=4), TableShape(20, 8), seed=1, scale=0.1)
+    twin.load_state_dict(part.state_dict())
+    twin.after_step(1, 400)
+    assert torch.equal(twin.weights.logits, part.weights.logits)
+
+
+class DotHost(torch.nn.Module):
+    """A logit that is the sum of the vectors, each weighted, times what the row says."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.full((2, 16), 0.3))
+
+    def forward(self, vectors, context):
+        return (vectors * self.weights * context[:, None]).sum((1, 2))
+
+
+def planted(seed, rows=8000, ids=30):
+    """Clicks of two fields: vectors of ``many`` need all 16 dimensions, those of ``few`` lie on a line."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(0, ids, (rows, 2))
+    context = rng.standard_normal((rows, 16)).astype(np.float32)
+    many = rng.standard_normal((ids, 16)) / 2
+    few = rng.standard_normal((ids, 1)) * np.sign(rng.standard_normal((1, 16))) / 2
+    logits = ((many[chosen[:, 0]] + few[chosen[:, 1]]) * context).sum(1)
+    clicked = (rng.random(rows) < 1 / (1 + np.exp(-logits))).astype(np.float32)
+    return [torch.from_numpy(values) for values in (chosen, context, clicked)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_short_search_gives_the_field_that_needs_dimensions_the_wider_rows(seed):
+    fields, budget = {"many": 30, "few": 30}, 0.62
+    layer = training.embedding("autodim", fields=fields, dim=16, budget=budget, seed=seed, scale=0.1)
+    reserved, host, data, steps = layer.freeze().nbytes, DotHost(), planted(seed), 100
+    layer.begin("search")
+    search = layer.search_parameters()
+    weights = [own for own in layer.parameters() if all(own is not other for other in search)]
+    optimisers = [
+        torch.optim.Adam([*weights, *host.parameters()], 0.05),
+        torch.optim.SGD(search, layer.stages()[0].updates[1].rate),
+    ]
+    layer.train()
+    for step in range(1, steps + 1):
+        for optimiser, first, count in zip(optimisers, (0, 6000), (6000, 2000), strict=True):
+            rows = first + ((step - 1) * 250 + torch.arange(250)) % count
+            ids, context, clicked = (values[rows] for values in data)
+            layer.zero_grad()
+            host.zero_grad()
+            logits = host(layer(ids), context)
+            torch.nn.functional.binary_cross_entropy_with_logits(logits, clicked).backward()
+            optimiser.step()
+        layer.after_step(step, steps)
+    likes = [part.weights.preferences() for part in layer.parts]
+    assert likes[0][16] - likes[0][2] > 0.1, "as far as in a long search"
+    layer.begin("retrain")
+    table = layer.freeze()
+    many, few = (part.scheme.width for part in table.parts)
+    assert many > few
+    # Both have what fits: not even the field with the cheapest next width could have it.
+    assert table.nbytes <= reserved
+    assert (many, few) == (8, 4)
+
+
 def test_plans_reserve_about_the_same_width_and_keep_to_the_budget():
     before = 0
     for budget in (0.2, 0.25, 0.3, 0.5, 0.8, 1.0):
@@ -177,8 +266,8 @@ def test_without_pressure_every_field_gets_what_it_prefers():
     layer = layer_of(1.0)
     layer.begin("search")
     with torch.no_grad():
-        layer.parts[0].weights.logits.copy_(torch.tensor([0.0, 0.0, 0.1, 0.0]))
-        layer.parts[1].weights.logits.copy_(torch.tensor([0.1, 0.0, 0.0, 0.0]))
+        layer.parts[0].weights.logits.copy_(torch.tensor([0.0, 0.0, 0.5, 0.0]))
+        layer.parts[1].weights.logits.copy_(torch.tensor([0.5, 0.0, 0.0, 0.0]))
     layer.begin("retrain")
     assert [part.scheme.width for part in layer.freeze().parts[:2]] == [8, 2]
 

@@ -44,8 +44,26 @@ def test_the_search_is_the_formula():
     np.testing.assert_allclose(layer.factors.grad, expected, rtol=2e-3)
     np.testing.assert_allclose(layer.rows.grad, of_rows, rtol=1e-6)
     torch.optim.SGD([layer.factors], lr=0.5).step()
-    layer.after_step(1, 10)
+    layer.after_step(1, 2000)
     np.testing.assert_allclose(layer.factors.detach(), np.clip(1 - 0.5 * expected, 0, 1), rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("steps", "left"), [(20, 0.0), (500, 0.0), (4000, 0.9)])
+def test_a_factor_can_get_from_one_to_zero_in_a_short_search(steps, left):
+    layer = part()
+    layer.begin("search")
+    optimiser = torch.optim.SGD([layer.factors], lr=layer.stages()[1].updates[1].rate)
+    for step in range(1, steps + 1):
+        if step > 100 and steps > 1000:
+            break  # A long search keeps the paper's rate: a tenth in 100 steps.
+        layer.factors.grad = torch.ones_like(layer.factors)
+        layer.factors.grad[:, 1] = -1
+        optimiser.step()
+        layer.after_step(step, steps)
+    factors = layer.factors.detach()
+    np.testing.assert_allclose(factors[:, [0, 2, 3, 4]], left, atol=1e-4)
+    # Clipped at 1, and not pulled back by what was clipped.
+    np.testing.assert_array_equal(factors[:, 1], 1)
 
 
 def test_a_group_without_gradient_stays():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.conftest import DIM, FIELDS, Host, all_ids, loss_of, make, train, updated
+from tests.training.conftest import DIM, FIELDS, Host, PlantedTask, all_ids, loss_of, make, train, updated
 from vecstore.errors import BudgetInfeasible, NotFoundError
 from vecstore.schemes import get, names
 from vecstore.schemes.base import TableShape
@@ -83,6 +83,52 @@ def test_frozen_bytes_stay_within_the_budget_and_look_ups_are_the_layer(name, bu
     assert_same(found, vectors(layer, ids), TOLERANCES.get(name, 0))
     reopened = Fields.from_dict(json.loads(json.dumps(table.scheme.to_dict()))).open(table.shape, arrays)
     np.testing.assert_array_equal(reopened.lookup_fields(ids), found)
+
+
+@over_cases
+@pytest.mark.filterwarnings("ignore::vecstore.training.StageWarning")
+def test_frozen_in_any_stage_it_is_what_the_layer_shows_in_eval_mode(name, budget):
+    layer, host, task = make(name, budget), Host(), PlantedTask()
+    ids = all_ids()
+    for stage in layer.stages():
+        layer.begin(stage.name)
+        optimisers = [torch.optim.SGD(updated(layer, host, update), 0.1) for update in stage.updates]
+        for step in range(1, 4):
+            layer.train()
+            for update, optimiser in zip(stage.updates, optimisers, strict=True):
+                layer.zero_grad()
+                batch, labels = task.batch(update.split, step)
+                (loss_of(host, layer(batch), labels) + layer.extra_loss()).backward()
+                optimiser.step()
+            layer.after_step(step, 10)
+            # A search mixes whole rows, which no budget covers; nothing else is larger than what may be stored.
+            table = layer.freeze()
+            assert table.nbytes <= allowed(budget) or (name, stage.name) == ("autodim", "search")
+            assert_same(table.lookup_fields(ids), vectors(layer, ids), TOLERANCES.get(name, 0))
+
+
+@over_schemes
+def test_a_layer_stays_where_and_of_what_type_it_was_put(name, budget):
+    layer, ids = make(name, budget).double(), torch.from_numpy(all_ids())
+    for stage in layer.stages():
+        layer.begin(stage.name)
+        assert {own.dtype for own in layer.parameters()} == {torch.float64}
+        layer.train()
+        out = layer(ids)
+        assert out.dtype == layer.extra_loss().dtype == torch.float64
+        (out.square().mean() + layer.extra_loss()).backward()
+        torch.optim.SGD(layer.parameters(), 0.01).step()
+        layer.after_step(1, 1)
+    table = layer.freeze()
+    # Tables have the types that are stored, whatever was trained.
+    assert_same(table.lookup_fields(ids.numpy()), vectors(layer, ids.numpy()), 1e-5)
+    assert table.lookup_fields(ids.numpy()).dtype == np.float32
+    assert all(array.dtype != np.float64 for array in table.arrays().values())
+    on_meta = make(name, budget).to("meta")
+    on_meta.begin(on_meta.stages()[0].name)
+    assert {own.device.type for own in (*on_meta.parameters(), *on_meta.buffers())} == {"meta"}
+    if name != "optembed":  # It has a look at a buffer first.
+        assert on_meta.extra_loss().device.type == "meta"
 
 
 @over_cases

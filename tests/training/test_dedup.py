@@ -93,9 +93,23 @@ def test_gradients_of_merged_blocks_add_up_in_the_kept_one(part):
     np.testing.assert_allclose(part.rows.grad.numpy(), expected, rtol=1e-6)
 
 
-def test_freezing_merges_if_no_stage_did_and_the_layer_then_agrees(part):
-    table = part.freeze()
-    assert table.lookup(np.arange(90)).tobytes() == part(torch.arange(90)).detach().numpy().tobytes()
+def test_before_it_merges_the_layer_trains_dense_and_shows_what_merging_would_give(part):
+    rows = np.arange(90)
+    part.begin("train")
+    optimiser = torch.optim.SGD(part.parameters(), lr=0.1)
+    part.train()
+    for _ in range(3):
+        part(torch.arange(90)).square().sum().backward()
+        optimiser.step()
+        table = part.eval().freeze()
+        evaluated = part(torch.arange(90)).detach().numpy()
+        assert table.lookup(rows).tobytes() == evaluated.tobytes()
+        assert table.nbytes == table.scheme.nbytes(table.shape)
+        assert len(np.unique(evaluated.reshape(-1, 3)[:88].reshape(-1, 12), axis=0)) <= 6
+        part.train()
+        assert len(torch.unique(part(torch.arange(90)), dim=0)) == 90, "freezing changes nothing"
+    part.begin("retrain")
+    assert part.freeze().lookup(rows).tobytes() == table.lookup(rows).tobytes()
     merged = part.target.clone()
     with torch.no_grad():
         part.rows += torch.rand(part.rows.shape, generator=torch.Generator().manual_seed(0))

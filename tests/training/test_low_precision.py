@@ -148,6 +148,112 @@ def test_a_lone_outlier_is_clipped_and_costs_no_one_else():
     assert part.codes[3, 2] == 127
 
 
+def written(part, rows, values):
+    """Let a step leave ``values`` in ``rows``."""
+    part.train()
+    part(torch.as_tensor(rows))
+    with torch.no_grad():
+        part.rows[rows] = torch.as_tensor(values)
+    part.after_step(1, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outliers_in_small_steps_do_not_blow_up_the_scale(name):
+    part = part_of(name, rows=200, dim=16)
+    before, scale = part.codes.clone(), part.scales.item()
+    for row in range(10):
+        values = part.decoded(torch.tensor(row)).clone()
+        values[row] = 50
+        written(part, [row], values)
+    assert part.scales.item() == scale
+    assert torch.equal(part.codes[10:], before[10:])
+    # A whole row that went astray, too.
+    part = part_of(name, rows=200, dim=16)
+    written(part, [100], torch.full((1, 16), 50.0))
+    assert part.scales.item() == scale
+    assert part.codes[100].tolist() == [LIMITS[name]] * 16
+
+
+def test_values_that_keep_leaving_the_range_make_it_grow_whatever_the_size_of_steps():
+    grown = []
+    for size in (1, 10, 200):
+        part = part_of(rows=200, dim=16)
+        scale = part.scales.item()
+        for _ in range(4):
+            for first in range(0, 200, size):
+                rows = torch.arange(first, first + size)
+                values = part.decoded(rows).clone()
+                values[:, :4] = 0.3
+                written(part, rows, values)
+        grown.append(part.scales.item() / scale)
+        assert float((part.decoded(torch.arange(200))[:, :4] - 0.3).abs().max()) <= part.scales.item()
+    assert grown == [4, 4, 4]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_scale_shrinks_when_half_of_the_range_is_empty(name):
+    part = part_of(name, rows=200, dim=16, scale=0.1)
+    scale, rows = part.scales.item(), torch.arange(200)
+    written(part, rows, torch.full((200, 16), 6.0))
+    assert part.scales.item() == 64 * scale
+    small = (torch.rand(200, 16, generator=torch.Generator().manual_seed(0)) - 0.5) / 4
+    seen = [64]
+    for _ in range(60):
+        written(part, rows, small)
+        seen.append(round(part.scales.item() / scale))
+    # Halved step by step, and not again doubled: 0.125 needs twice the first range.
+    assert sorted(set(seen)) == [2, 4, 8, 16, 32, 64]
+    assert seen == sorted(seen, reverse=True)
+    assert float((part.decoded(rows) - small).abs().max()) <= part.scales.item()
+
+
+def test_the_scale_waits_for_rows_that_no_step_uses():
+    part = part_of(rows=400, dim=16, scale=0.1)
+    scale = part.scales.item()
+    rows = torch.arange(100)
+    for _ in range(50):
+        written(part, rows, torch.full((100, 16), 0.001))
+    assert part.scales.item() == scale, "the other half of the table has large codes"
+    kept = part.codes[100:].clone()
+    # One in ten thousand is an outlier, and costs the others nothing.
+    part.codes[100:] = torch.where(kept.abs() > 60, 3, kept)
+    part.codes[150, 3] = 127
+    before = part.codes[100:].clone()
+    for _ in range(20):
+        written(part, rows, torch.full((100, 16), 0.001))
+    assert part.scales.item() == scale / 2
+    assert part.codes[150, 3] == 127
+    assert torch.equal(part.codes[100:], (before.int() * 2).clamp(-127, 127).to(torch.int8)), "doubling is exact"
+
+
+def test_a_table_of_zeros_keeps_a_scale():
+    part = part_of(rows=20, dim=16)
+    for _ in range(3000):
+        written(part, torch.arange(20), torch.zeros(20, 16))
+    assert part.scales.item() > 0
+    assert (part.codes == 0).all()
+
+
+def test_a_restored_state_grows_and_shrinks_as_the_original():
+    first, rows = part_of(rows=40, dim=16), torch.arange(40)
+    values = first.decoded(rows).clone()
+    values[0, :5] = 1
+    for _ in range(3):
+        written(first, rows, values)
+    second = part_of(rows=40, dim=16, seed=9)
+    second.load_state_dict(first.state_dict())
+    second._draws.set_state(first._draws.get_state())
+    scale, scales = first.scales.item(), []
+    for part in (first, second):
+        for step in range(160):
+            written(part, rows, values if step < 20 else torch.full((40, 16), 1e-3))
+            scales.append(part.scales.item())
+    assert scales[:160] == scales[160:]
+    assert scales[0] == 2 * scale, "what came before counts"
+    assert scales[159] <= max(scales) / 4
+    assert torch.equal(first.codes, second.codes)
+
+
 def test_weights_that_are_not_finite_do_not_hang():
     part = part_of()
     part.train()

@@ -23,7 +23,6 @@ from vecstore.training.checks import (
     check_dim,
     check_fields,
     check_frequency,
-    check_parameters,
     check_scale,
     check_seed,
 )
@@ -84,17 +83,18 @@ def embedding(
     check_dim(dim)
     check_seed(seed)
     check_scale(scale)
-    check_parameters(get(name), parameters)
     if frequency is not None:
         check_frequency(frequency, fields)
     try:
         from vecstore.training.layer import EmbeddingLayer
     except ImportError as error:
         raise MissingDependencyError(f"training needs torch ({error}): pip install 'vecstore[train]'") from None
+    # Numbers of numpy, as sizes often are, would become those of plans and budgets.
+    fields, dim = {field: int(size) for field, size in fields.items()}, int(dim)
     plan = plan_fields(name, fields, dim, budget, frequency=frequency, parameters=parameters)
-    bound = math.sqrt(1 / max(fields.values())) if scale is None else scale
+    bound = math.sqrt(1 / max(fields.values())) if scale is None else float(scale)
     shapes = plan.part_shapes(dim)
-    seeds = derived_salts(seed, len(shapes)) >> np.uint64(1)
+    seeds = derived_salts(int(seed), len(shapes)) >> np.uint64(1)
     parts = [
         make_part(scheme, shape, seed=int(own), scale=bound)
         for scheme, shape, own in zip(plan.schemes(), shapes, seeds, strict=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.schemes.base import Scheme
 from vecstore.types import I64
 
-__all__ = ["check_dim", "check_fields", "check_frequency", "check_parameters", "check_scale", "check_seed"]
+__all__ = ["check_dim", "check_fields", "check_frequency", "check_scale", "check_seed"]
 
 
 def check_fields(fields: Mapping[str, int]) -> None:
@@ -68,18 +66,8 @@ def check_frequency(frequency: Mapping[str, I64], fields: Mapping[str, int]) -> 
             )
 
 
-def check_parameters(scheme: type[Scheme], parameters: Mapping[str, Any]) -> None:
-    """Check that a scheme has the settings that are given; their values are checked by the scheme."""
-    for name in parameters:
-        if name not in scheme.__struct_fields__:
-            raise InvalidArgumentError(
-                f"{name}: the scheme {scheme.name!r} has no such setting; it has {_listed(scheme.__struct_fields__)}",
-                field=name,
-            )
-
-
 def _whole(value: object, *, at_least: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= at_least
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= at_least
 
 
 def _listed(names: Iterable[object]) -> str:

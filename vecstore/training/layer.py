@@ -76,7 +76,7 @@ class EmbeddingLayer(nn.Module):
         rows = torch.split(ids + self.starts, self._counts, dim=1)
         vectors = torch.cat([part(own) for part, own in zip(self.parts, rows, strict=True)], dim=1)
         if self.training and vectors.requires_grad:
-            vectors.register_hook(self._calls.backward)
+            vectors.register_hook(self._calls.backward)  # type: ignore[no-untyped-call]
         return vectors
 
     def extra_loss(self) -> Tensor:
