@@ -102,3 +102,16 @@ def test_all_fields_share_one_threshold_and_the_budget():
 def test_seeds_draw_weights():
     assert torch.equal(part(seed=7).rows, part(seed=7).rows)
     assert not torch.equal(part(seed=7).rows, part(seed=8).rows)
+
+
+def test_a_part_that_was_looked_at_can_be_moved():
+    layer = part().eval()
+    layer(torch.arange(ROWS))
+    form = layer.form()
+    assert layer.form() is form
+    # A change of the type, or a move to another device, leaves the version of a parameter as it is.
+    layer.double()
+    assert layer.form() is not form
+    rows = np.arange(ROWS)
+    assert layer(torch.arange(ROWS)).dtype == torch.float64
+    np.testing.assert_array_equal(layer.freeze().lookup(rows), layer(torch.arange(ROWS)).detach().numpy())

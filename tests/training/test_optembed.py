@@ -265,3 +265,16 @@ def test_an_embedding_stays_within_its_budget_and_keeps_it_when_reopened():
 def test_seeds_draw_weights():
     assert torch.equal(part(seed=7).rows, part(seed=7).rows)
     assert not torch.equal(part(seed=7).rows, part(seed=8).rows)
+
+
+def test_a_restored_search_chooses_as_the_original(rng):
+    layer, twin = part(values=200), part(values=200, seed=9)
+    layer.observe(rng.permutation((1000 / np.arange(1, ROWS + 1)).astype(np.int64)) ** 2)
+    layer.begin("search")
+    # As in a new process, where nobody counted.
+    twin.load_state_dict(layer.state_dict())
+    for own in (layer, twin):
+        own.begin("retrain")
+    assert torch.equal(twin.keep, layer.keep)
+    assert torch.equal(twin.dims, layer.dims)
+    assert len(set(layer.dims.tolist())) > 1
