@@ -86,3 +86,9 @@ def test_hashes_of_dhe_can_be_given(hashes):
     layer = training.embedding("dhe", fields={"user": 4000, "item": 3000}, dim=8, budget=0.5, hashes=hashes)
     assert [part.scheme["hashes"] for part in layer.plan.parts] == [hashes] * 2
     assert layer.freeze().nbytes <= 7000 * 8 * 2
+
+
+def test_counts_that_come_later_are_checked_too():
+    layer = training.embedding("adapt", fields=FIELDS, dim=8, budget=0.5)
+    with pytest.raises(InvalidArgumentError, match="user, item, got user"):
+        layer.observe({"user": COUNTS["user"]})

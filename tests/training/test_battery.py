@@ -131,6 +131,21 @@ def test_a_layer_stays_where_and_of_what_type_it_was_put(name, budget):
         assert on_meta.extra_loss().device.type == "meta"
 
 
+@over_schemes
+def test_weights_that_are_put_in_while_it_is_evaluated_are_seen(name, budget):
+    # As averages of weights are, between two looks at validation.
+    layer = make(name, budget)
+    train(layer, steps=6)
+    vectors(layer, all_ids())
+    with torch.no_grad():
+        for own in layer.parameters():
+            own.copy_(own.flip(0))
+    fresh = make(name, budget)
+    fresh.load_state_dict(layer.state_dict())
+    np.testing.assert_array_equal(vectors(layer, all_ids()), vectors(fresh, all_ids()))
+    assert state_bytes(layer) == state_bytes(fresh)
+
+
 @over_cases
 def test_freezing_changes_nothing(name, budget):
     layer = make(name, budget)

@@ -115,6 +115,8 @@ class AutoSrhPart(PrunedPart):
     def begin(self, stage: str) -> None:
         """Let the factors get gradients in the search only."""
         self._searching = stage == "search"
+        with torch.no_grad():
+            self.before.copy_(self.factors)
 
     def search_parameters(self) -> list[nn.Parameter]:
         """Give the factors; they are multiplied into the table."""

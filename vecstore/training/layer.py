@@ -13,6 +13,7 @@ from vecstore.errors import InvalidArgumentError, NotFoundError
 from vecstore.schemes.fields import Fields, FieldsTable
 from vecstore.training.base import Stage, TrainablePart
 from vecstore.training.calls import Calls, StageWarning
+from vecstore.training.checks import check_frequency
 from vecstore.types import I64
 
 __all__ = ["EmbeddingLayer"]
@@ -112,7 +113,14 @@ class EmbeddingLayer(nn.Module):
         return [parameter for part in self._typed_parts() for parameter in part.search_parameters()]
 
     def observe(self, frequency: Mapping[str, I64]) -> None:
-        """Take the counts of the training split: field -> int64[size]."""
+        """Take the counts of the training split: field -> int64[size].
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is not one count of at least 0 for each id of each field.
+        """
+        check_frequency(frequency, {field.name: field.size for field in self.plan.fields})
         counts = [np.asarray(frequency[field.name], np.int64) for field in self.plan.fields]
         first = 0
         for part, fields in zip(self._typed_parts(), self._counts, strict=True):

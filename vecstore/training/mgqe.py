@@ -9,8 +9,8 @@ from vecstore.kernels.hashing import derived_salts
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.mgqe import COLD_CENTROIDS, HOT_CENTROIDS, Mgqe, MgqeTable, tiered_table
 from vecstore.schemes.ranked_bitmap import most_frequent
-from vecstore.training.base import TrainablePart
 from vecstore.training.full import to_numpy, uniform_rows
+from vecstore.training.pruning import CachedForm
 from vecstore.types import I64
 
 __all__ = ["MgqePart"]
@@ -23,7 +23,7 @@ _EPSILON = 1e-5
 _BLOCK_ROWS = 4096
 
 
-class MgqePart(TrainablePart):
+class MgqePart(CachedForm):
     """Query rows w of full size that are replaced by their centroids c.
 
     For each part m of a row the response of centroid k is ``-|w_m - c_mk|^2``, normalised over the batch for each
@@ -42,11 +42,10 @@ class MgqePart(TrainablePart):
     Notes
     -----
     In eval mode the layer has what would be frozen: all rows get their codes, by the running statistics, when the first
-    vectors are asked for after training steps. Until :meth:`observe` is called, the first rows are the hot ones.
+    vectors are asked for after weights changed. Until :meth:`observe` is called, the first rows are the hot ones.
     """
 
     hot: Tensor
-    codes: Tensor
     mean: Tensor
     variance: Tensor
     batches: Tensor
@@ -62,23 +61,18 @@ class MgqePart(TrainablePart):
         # Responses grow with the square of the weights, and their variances with the fourth power.
         self._epsilon = _EPSILON * scale**4
         self.register_buffer("hot", torch.empty(shape.rows, dtype=torch.bool))
-        self.register_buffer("codes", torch.zeros(shape.rows, parts, dtype=torch.uint8))
         self.register_buffer("mean", torch.zeros(parts, HOT_CENTROIDS))
         self.register_buffer("variance", torch.ones(parts, HOT_CENTROIDS))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self._loss: Tensor | None = None
-        # Whether weights may have changed since all rows got their codes.
-        self._stale = True
-        self.register_load_state_dict_post_hook(_forget_codes)  # type: ignore[no-untyped-call]
         self._choose_hot(None)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
         if not self.training:
-            self._assign_all()
+            (codes,) = self.form()
             self._loss = None
-            return self._decoded(self.codes[rows].long())
-        self._stale = True
+            return self._decoded(codes[rows].long())
         flat = rows.reshape(-1)
         weights = nn.functional.embedding(flat, self.rows)
         with torch.no_grad():
@@ -99,15 +93,13 @@ class MgqePart(TrainablePart):
 
     def freeze(self) -> MgqeTable:
         """Give the table of the current weights, all rows with their codes of now."""
-        with torch.no_grad():
-            self._assign_all()
+        (codes,) = self.form()
         hot = self.hot.cpu().numpy()
-        return tiered_table(self.scheme, self.shape, to_numpy(self.codebook), self.codes.cpu().numpy(), hot)
+        return tiered_table(self.scheme, self.shape, to_numpy(self.codebook), codes.cpu().numpy(), hot)
 
     def _choose_hot(self, frequency: I64 | None) -> None:
         count = self.scheme.hot_rows(self.shape.rows)
         self.hot.copy_(torch.from_numpy(most_frequent(self.shape.rows, count, frequency)))
-        self._stale = True
 
     def _responses(self, weights: Tensor, *, learn: bool) -> Tensor:
         """Give the normalised responses float32[B, M, 256] of rows float32[B, dim].
@@ -140,18 +132,8 @@ class MgqePart(TrainablePart):
         first = torch.arange(self.scheme.parts, device=codes.device) * HOT_CENTROIDS
         return nn.functional.embedding(codes + first, self.codebook.flatten(0, 1)).flatten(-2)
 
-    def _assign_all(self) -> None:
-        """Give every row its code, those that no batch had included, if weights may have changed since."""
-        if not self._stale:
-            return
-        with torch.no_grad():
-            for start in range(0, self.shape.rows, _BLOCK_ROWS):
-                block = slice(start, start + _BLOCK_ROWS)
-                responses = self._responses(self.rows[block], learn=False)
-                self.codes[block] = self._codes(responses, self.hot[block]).to(torch.uint8)
-        self._stale = False
-
-
-def _forget_codes(part: MgqePart, keys: object) -> None:  # noqa: ARG001
-    """Let codes be found anew after other weights were loaded."""
-    part._stale = True
+    def evaluated_form(self) -> tuple[Tensor, ...]:
+        """Give the codes uint8[n, M] of all rows, those that no batch had included."""
+        blocks = zip(torch.split(self.rows, _BLOCK_ROWS), torch.split(self.hot, _BLOCK_ROWS), strict=True)
+        found = [self._codes(self._responses(rows, learn=False), hot).to(torch.uint8) for rows, hot in blocks]
+        return (torch.cat(found),)

@@ -121,7 +121,7 @@ _LEAST_BOUND = 1e-8
 #: below which it shrinks. The first is several times the second, so that one does not follow on the other.
 _BEYOND, _BEYOND_HALF = 1e-3, 2.5e-4
 #: Rows that the shares are of, as long as fewer were written; later ones push the earlier ones out. It is so many that
-#: one row cannot exceed either share by itself, even if all of its values are beyond.
+#: one row cannot make the range grow by itself, even if all of its values are beyond.
 _WINDOW_ROWS = 1_000
 
 
@@ -167,36 +167,32 @@ class IntegerPart(RoundedPart):
 
     def _write_back(self, used: Tensor) -> None:
         values = self.rows[used]
-        magnitudes = values.abs() / self.scales
+        magnitudes, reach = values.abs(), self.limit * float(self.scales)
+        left = math.exp(-values.numel() / self._window)
+        counts = [
+            left * before + now for before, now in zip(self.counts.tolist(), _counted(magnitudes, reach), strict=True)
+        ]
+        factor = 1.0
+        while counts[1] > self._most(_BEYOND, counts):
+            factor *= 2
+            # What was counted at another range is forgotten.
+            counts = _counted(magnitudes, reach * factor)
         self.unchecked += values.numel()
-        self.counts *= math.exp(-values.numel() / self._window)
-        self.counts += self._counted(magnitudes)
-        doublings = 0
-        # What was counted at another range is forgotten.
-        while float(self.counts[1]) > self._most(_BEYOND):
-            doublings += 1
-            self.counts.copy_(self._counted(magnitudes / 2**doublings))
-        if doublings:
-            self._rescale(2.0**doublings)
-        elif self._roomy():
-            self._rescale(0.5)
-            self.counts.zero_()
+        if factor == 1 and self._roomy(counts):
+            factor, counts = 0.5, [0, 0, 0]
+        if factor != 1:
+            self._rescale(factor)
+        self.counts.copy_(torch.tensor(counts))
         self.codes[used] = self._round(values, self.scales)
 
-    def _counted(self, magnitudes: Tensor) -> Tensor:
-        """Give how many values there are, and how many beyond the range and half of it, float32[3]."""
-        # No range holds what is infinite.
-        beyond, half = ((magnitudes > own) & magnitudes.isfinite() for own in (self.limit, self.limit / 2))
-        return torch.stack([torch.ones_like(beyond).sum(), beyond.sum(), half.sum()]).float()
-
-    def _most(self, share: float) -> float:
+    def _most(self, share: float, counts: list[float]) -> float:
         """Give a share of the values of the window."""
-        return share * max(float(self.counts[0]), self._window)
+        return share * max(counts[0], self._window)
 
-    def _roomy(self) -> bool:
+    def _roomy(self, counts: list[float]) -> bool:
         """Say whether half the range would do, which takes a look at the whole table once all of it may have moved."""
         enough = max(self._window, self.codes.numel())
-        if int(self.unchecked) < enough or float(self.counts[2]) > self._most(_BEYOND_HALF):
+        if int(self.unchecked) < enough or counts[2] > self._most(_BEYOND_HALF, counts):
             return False
         self.unchecked.zero_()
         outside = int((self.codes.abs() > self.limit / 2).sum())
@@ -211,3 +207,9 @@ class IntegerPart(RoundedPart):
     def freeze(self) -> CompressedTable:
         """Give the table of the integers as they were trained."""
         return TableScaledTable(self.scheme, self.shape, *self.frozen_arrays())
+
+
+def _counted(magnitudes: Tensor, reach: float) -> list[float]:
+    """Give how many values there are, and how many beyond ``reach`` and half of it; no range holds what is infinite."""
+    beyond, half = (int((magnitudes > own).sum()) for own in (reach, reach / 2))
+    return [magnitudes.numel(), beyond - int(magnitudes.isinf().sum()) if beyond else 0, half]
