@@ -20,7 +20,7 @@ from vecstore.schemes.planning import plan_fields
 from vecstore.schemes.single_field import ROW_FIELD
 from vecstore.types import F32, I64
 
-__all__ = ["POOR_ERROR", "FitReport", "fit_table"]
+__all__ = ["POOR_ERROR", "FitReport", "fit_table", "plan_table"]
 
 #: Relative error from which a fit is called poor. A row then has a cosine of about 0.9 to what it was, and in this
 #: project's measurements of codecs fewer than half of the ten nearest rows were still found.
@@ -140,12 +140,7 @@ def fit_table(
         The scheme is not meant for matrices of any kind, or the relative error is 0.2 or more.
     """
     started = time.perf_counter()
-    matrices = _matrices(vectors)
-    counts = None if frequency is None else _counts(frequency, matrices)
-    sizes = {name: len(matrix) for name, matrix in matrices.items()}
-    dim = next(iter(matrices.values())).shape[1]
-    plan = plan_fields(scheme, sizes, dim, budget, frequency=counts, parameters=parameters)
-    plan = _suited(plan, scheme, matrices, counts)
+    plan, matrices, counts = _planned(scheme, vectors, budget, frequency, parameters)
     fit_part = _fit_part(plan, seed)
     whole = np.concatenate(list(matrices.values()))
     joined = None if counts is None else np.concatenate(list(counts.values()))
@@ -153,7 +148,7 @@ def fit_table(
     fidelity = _measured(whole, table)
     report = FitReport(
         scheme=scheme,
-        fields=sizes,
+        fields={name: len(matrix) for name, matrix in matrices.items()},
         fitting=schemes.get(scheme).capabilities.fitting,
         kept_full=tuple(_kept_full(plan, scheme)),
         bytes_before=table.shape.float32_bytes,
@@ -163,8 +158,39 @@ def fit_table(
         cosine=fidelity.cosine,
         seconds=time.perf_counter() - started,
     )
-    _warn_if_poor(report, dim)
+    _warn_if_poor(report, whole.shape[1])
     return table, report
+
+
+def plan_table(
+    scheme: str,
+    vectors: Any,
+    *,
+    budget: float | int,
+    frequency: Any = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Fields:
+    """Give what :func:`fit_table` would make; arguments and errors are the same, but nothing is fitted yet."""
+    plan = _planned(scheme, vectors, budget, frequency, parameters)[0]
+    _fit_part(plan, 0)
+    return plan
+
+
+def _planned(
+    scheme: str, vectors: Any, budget: float | int, frequency: Any, parameters: Mapping[str, Any] | None
+) -> tuple[Fields, dict[str, F32], dict[str, I64] | None]:
+    """Check all arguments; give the plan, and the matrices and counts of the fields."""
+    matrices = _matrices(vectors)
+    counts = None if frequency is None else _counts(frequency, matrices)
+    sizes = {name: len(matrix) for name, matrix in matrices.items()}
+    dim = next(iter(matrices.values())).shape[1]
+    plan = _suited(
+        plan_fields(scheme, sizes, dim, budget, frequency=counts, parameters=parameters), scheme, matrices, counts
+    )
+    if len(plan.parts) == len(matrices):
+        for part, matrix in zip(plan.schemes(), matrices.values(), strict=True):
+            part.check(matrix)
+    return plan, matrices, counts
 
 
 def _matrices(vectors: Any) -> dict[str, F32]:
@@ -254,7 +280,6 @@ def _fit_part(plan: Fields, seed: int) -> FitPart:
             ) from None
 
     def fit_part(scheme: Scheme, rows: F32, counts: I64 | None, report: Progress) -> CompressedTable:
-        scheme.check(rows)
         if scheme.capabilities.fitting is Fitting.DISTILLED:
             return distil(scheme, rows, frequency=counts, seed=seed, on_progress=report)
         return scheme.fit(rows, frequency=counts, seed=seed, on_progress=report)

@@ -200,7 +200,7 @@ def fitted_projection(
         return ProjectedTable(scheme, shape, frozen(matrix))
     moved = matrix if bias is None else matrix - bias
     projection = frozen(principal_axes(moved, frequency)[1][:width])
-    return ProjectedTable(scheme, shape, products(projection, frozen(moved)), projection, bias)
+    return ProjectedTable(scheme, shape, frozen(products(projection, frozen(moved))), projection, bias)
 
 
 def principal_axes(matrix: F32, frequency: NDArray[np.int64] | None) -> tuple[NDArray[np.float64], F32]:
