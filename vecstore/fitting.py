@@ -304,7 +304,7 @@ def _warn_if_poor(report: FitReport, dim: int) -> None:
     reason = (
         f"{report.bytes_reached:,} bytes are few for these rows"
         if posthoc
-        else "it is made to be trained, and keeps little of rows that were not made with it"
+        else "it is made to be trained with a model, not for rows of any kind"
     )
     others = [name for name in _made_for_rows(report, dim) if name != report.scheme]
     instead = (
