@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         MissingDependencyError,
         NotFoundError,
         PermissionDeniedError,
+        QualityWarning,
         ReadOnlyError,
         StorageFull,
         StoreClosed,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         VecstoreError,
     )
     from vecstore.filters import Filter, col
+    from vecstore.fitting import FitReport, fit_table
     from vecstore.types import Hit, Hits, Metric, Point
 
 _HOMES = {
@@ -73,6 +75,7 @@ _HOMES = {
         "MissingDependencyError",
         "NotFoundError",
         "PermissionDeniedError",
+        "QualityWarning",
         "ReadOnlyError",
         "StorageFull",
         "StoreClosed",
@@ -81,6 +84,7 @@ _HOMES = {
         "VecstoreError",
     ),
     "vecstore.filters": ("Filter", "col"),
+    "vecstore.fitting": ("FitReport", "fit_table"),
     "vecstore.types": ("Hit", "Hits", "Metric", "Point"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -99,6 +103,7 @@ __all__ = [
     "EmbeddedDatabase",
     "Filter",
     "FilterError",
+    "FitReport",
     "ForkError",
     "FormatError",
     "Hit",
@@ -112,6 +117,7 @@ __all__ = [
     "NotFoundError",
     "PermissionDeniedError",
     "Point",
+    "QualityWarning",
     "ReadOnlyError",
     "StorageFull",
     "StoreClosed",
@@ -125,6 +131,7 @@ __all__ = [
     "__version__",
     "col",
     "connect",
+    "fit_table",
     "open",
 ]
 

@@ -97,6 +97,9 @@ class CompressReport:
         Sum of squared differences to the rows before, over their sum of squares, on a fixed sample.
     seconds : float
         Wall time.
+    cosine : float or None
+        Mean cosine of the angle between a row before and after, over rows that are not 0, on the same sample; None from
+        a server that is too old to say.
     """
 
     rows: int
@@ -104,6 +107,7 @@ class CompressReport:
     bytes_after: int
     relative_error: float
     seconds: float
+    cosine: float | None = None
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ __all__ = [
     "MissingDependencyError",
     "NotFoundError",
     "PermissionDeniedError",
+    "QualityWarning",
     "ReadOnlyError",
     "StorageFull",
     "StoreClosed",
@@ -32,6 +33,10 @@ __all__ = [
     "VecstoreError",
     "error_classes",
 ]
+
+
+class QualityWarning(UserWarning):
+    """A table was made that gives back its rows poorly; the message says how poorly, and what to do instead."""
 
 
 class VecstoreError(Exception):

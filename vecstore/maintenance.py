@@ -22,6 +22,7 @@ from vecstore.building import build_segment, check_storable, gather, graph_is_cu
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig
 from vecstore.errors import InternalError, NotFoundError
+from vecstore.fidelity import Fidelity
 from vecstore.segment import RowSource, Segment
 from vecstore.storage.atomic import remove_folder
 from vecstore.storage.catalog import CollectionStore, Publication
@@ -141,12 +142,14 @@ class Maintenance:
         started = time.monotonic()
         with self._merging:
             before, after = self._encode_all(settings)
+        fidelity = _fidelity(before, after)
         return CompressReport(
             rows=sum(len(source.source) for source in after.segments),
             bytes_before=_vector_bytes(before),
             bytes_after=_vector_bytes(after),
-            relative_error=_relative_error(before, after),
+            relative_error=fidelity.relative_error,
             seconds=time.monotonic() - started,
+            cosine=fidelity.cosine,
         )
 
     def _encode_all(self, settings: CollectionConfig) -> tuple[View, View]:
@@ -332,17 +335,14 @@ def _vector_bytes(view: View) -> int:
     return sum(part["codes"] + part["refine"] for part in parts)
 
 
-def _relative_error(before: View, after: View) -> float:
-    """Compare a fixed sample of rows before and after, as squared error over squared length."""
-    error = total = 0.0
+def _fidelity(before: View, after: View) -> Fidelity:
+    """Compare a fixed sample of rows before and after."""
+    fidelity = Fidelity()
     for source in after.segments:
         step = max(1, len(source.source) // _ERROR_SAMPLE)
         rows = np.arange(0, len(source.source), step)
-        new = source.source.lookup(rows)
-        old = _vectors_of(before, source.source.sequences(rows)).astype(np.float64)
-        error += float(np.sum((new - old) ** 2))
-        total += float(np.sum(old**2))
-    return error / total if total else 0.0
+        fidelity.add(_vectors_of(before, source.source.sequences(rows)), source.source.lookup(rows))
+    return fidelity
 
 
 def _vectors_of(view: View, sequences: U64) -> F32:

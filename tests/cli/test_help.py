@@ -18,6 +18,7 @@ def test_the_commands_are_those_documented():
         "delete",
         "drop",
         "export",
+        "fit",
         "import",
         "list",
         "lookup",

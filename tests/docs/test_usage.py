@@ -59,3 +59,8 @@ def test_the_filters_of_the_table_are_taken(tmp_path):
                 eval(code.replace("\\|", "|"), names)
                 continue
             assert vecstore.filters.parse(text) == eval(code.replace("\\|", "|"), names)
+
+
+def test_the_example_of_fitting_works(tmp_path):
+    printed = run(block("python fit"), tmp_path)
+    assert printed.startswith("mde (closed form): 2,000 rows of 1 fields, ")

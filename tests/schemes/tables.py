@@ -10,7 +10,7 @@ import numpy as np
 
 from tests import reference
 from vecstore import schemes
-from vecstore.errors import BudgetInfeasible, InvalidArgumentError
+from vecstore.errors import BudgetInfeasible
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.fields import Fields
 from vecstore.types import unit_rows
@@ -98,33 +98,11 @@ def feasible(name, budget, shape=SHAPE, *, counted=True, **settings):
     return case
 
 
-def fit_or_draw(scheme, matrix, *, counts=None, seed=0, on_progress=None):
-    """Fit a scheme, or freeze its untrained layer where it refuses to be fitted."""
-    if fits(scheme.name):
-        return scheme.fit(matrix, frequency=counts, seed=seed, on_progress=on_progress)
-    from vecstore.training import make_part
-
-    return make_part(scheme, TableShape(*matrix.shape), seed=seed, scale=1 / np.sqrt(matrix.shape[1])).freeze()
-
-
-@cache
-def fits(name):
-    """Whether a scheme can be fitted to a matrix at all."""
-    case = FIELDS_CASE if name == Fields.name else feasible(name, 1.0)
-    try:
-        case.planned().fit(unit_matrix())
-    except InvalidArgumentError as error:
-        if case.type.capabilities.posthoc or "cannot be fitted" not in error.message:
-            raise
-        return False
-    return True
-
-
 @cache
 def table_of(case, n_rows=N_ROWS, dim=DIM):
     """The table of a case over unit rows."""
     counts = frequency(n_rows) if case.counted else None
-    return fit_or_draw(case.planned(TableShape(n_rows, dim)), unit_matrix(n_rows, dim), counts=counts)
+    return case.planned(TableShape(n_rows, dim)).fit(unit_matrix(n_rows, dim), frequency=counts)
 
 
 def decoded(table, rows=None):

@@ -19,8 +19,6 @@ from tests.schemes.tables import (
     SHAPE,
     decoded,
     feasible,
-    fit_or_draw,
-    fits,
     frequency,
     table_of,
     unit_matrix,
@@ -48,11 +46,6 @@ def bytes_of(table):
     return {key: array.tobytes() for key, array in table.arrays().items()}
 
 
-def skip_unless_fitted(case):
-    if not fits(case.name):
-        pytest.skip(f"{case.name} cannot be fitted")
-
-
 # Look-ups
 
 
@@ -62,7 +55,7 @@ def test_lookup_is_the_twins_before_and_after_storage(rng, name, n_rows, dim):
     shape = TableShape(rows=n_rows, dim=dim)
     matrix = (reference.clustered(rng, n_rows, dim) * np.exp(rng.uniform(-5, 5, (n_rows, 1)))).astype(np.float32)
     scheme = feasible(name, 0.5, shape).planned(shape)
-    table = fit_or_draw(scheme, matrix, counts=frequency(n_rows))
+    table = scheme.fit(matrix, frequency=frequency(n_rows))
     assert table.shape == shape
     rows = rng.integers(0, n_rows, 20)
     expected = decoded(table, rows)
@@ -198,8 +191,8 @@ def test_a_table_may_have_no_rows(name):
     try:
         table = schemes.get(name).plan(shape, 10**6).fit(np.empty((0, 4), np.float32))
     except InvalidArgumentError:
-        # Joint schemes hold fields, which are never empty; what cannot be fitted cannot be fitted to nothing.
-        if fits(name) and not capabilities.joint:
+        # Joint schemes hold fields, which are never empty.
+        if not capabilities.joint:
             raise
         return
     assert table.shape == shape
@@ -326,7 +319,6 @@ def test_scorers_refuse_an_out_that_does_not_fit(case, metric, queries):
 
 @over_schemes
 def test_fit_refuses_what_is_no_matrix_of_numbers(case):
-    skip_unless_fitted(case)
     scheme = case.planned()
     wrong = [np.zeros(N_ROWS), np.zeros((N_ROWS, 0)), np.full((N_ROWS, DIM), np.nan), np.full((N_ROWS, DIM), "a")]
     for vectors in wrong:
@@ -336,7 +328,6 @@ def test_fit_refuses_what_is_no_matrix_of_numbers(case):
 
 @over_schemes
 def test_layout_and_dtype_of_the_input_do_not_matter(case):
-    skip_unless_fitted(case)
     matrix, expected = unit_matrix(), bytes_of(case.planned().fit(unit_matrix()))
     spread = np.zeros((2 * N_ROWS, 2 * DIM), np.float32)
     spread[::2, ::2] = matrix
@@ -347,7 +338,7 @@ def test_layout_and_dtype_of_the_input_do_not_matter(case):
 @over_cases
 def test_the_same_seed_gives_the_same_arrays(case):
     counts = frequency(N_ROWS) if case.counted else None
-    one, two = (bytes_of(fit_or_draw(case.planned(), unit_matrix(), counts=counts, seed=5)) for _ in range(2))
+    one, two = (bytes_of(case.planned().fit(unit_matrix(), frequency=counts, seed=5)) for _ in range(2))
     assert one == two
 
 
@@ -355,13 +346,12 @@ def test_the_same_seed_gives_the_same_arrays(case):
 def test_ids_that_never_occur_do_no_harm(case):
     never = np.zeros(N_ROWS, np.int64)
     scheme = case.planned() if case is FIELDS_CASE else case.type.plan(SHAPE, case.budget, never)
-    table = fit_or_draw(scheme, unit_matrix(), counts=never)
+    table = scheme.fit(unit_matrix(), frequency=never)
     assert np.isfinite(table.lookup(np.arange(N_ROWS))).all()
 
 
 @over_schemes
 def test_progress_ends_with_all_rows(case):
-    skip_unless_fitted(case)
     reports = []
     case.planned().fit(unit_matrix(), on_progress=lambda done, total: reports.append((done, total)))
     assert reports[-1] == (N_ROWS, N_ROWS)

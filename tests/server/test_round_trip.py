@@ -13,6 +13,7 @@ from tests.server.helpers import DIM, rows
 from vecstore.api import Collection, Database
 from vecstore.config import HnswConfig
 from vecstore.filters import col
+from vecstore.wire.records import report_from_message, report_to_message
 
 
 @pytest.fixture
@@ -284,8 +285,14 @@ def test_flush_optimize_compress_and_stats(pair):
     assert report.rows == 49
     assert report.bytes_before > 0
     assert report.seconds > 0
+    assert 0.99 < report.cosine <= 1
     assert far.config.scheme["scheme"] == "int8" == near.stats().segments[0]["scheme"]
     assert far.stats() == near.stats()
+
+
+def test_a_server_that_is_too_old_for_the_cosine_gives_none():
+    message = report_to_message(vecstore.CompressReport(3, 20, 10, 0.5, 1.0))
+    assert report_from_message(type(message).FromString(message.SerializeToString())).cosine is None
 
 
 def test_verify_gives_the_problems(store, remote):

@@ -9,7 +9,7 @@ import pytest
 
 from tests import reference
 from vecstore import training
-from vecstore.errors import BudgetInfeasible, InvalidArgumentError
+from vecstore.errors import BudgetInfeasible
 from vecstore.kernels.hashing import derived_salts
 from vecstore.schemes.autodim import Autodim, candidates, worthwhile
 from vecstore.schemes.base import TableShape
@@ -337,10 +337,3 @@ def test_states_of_every_stage_load_into_a_new_layer():
     again.begin("search")
     again.load_state_dict(state)
     assert torch.equal(again.eval()(ids), layer(ids))
-
-
-def test_there_is_nothing_to_fit():
-    with pytest.raises(InvalidArgumentError, match="mde"):
-        Autodim(width=2).fit(np.zeros((3, 4), np.float32))
-    with pytest.raises(InvalidArgumentError, match="width"):
-        Autodim(width=0)

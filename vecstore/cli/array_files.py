@@ -76,7 +76,7 @@ def read_matrix(path: Path) -> F32:
     """
     match path.suffix.lower():
         case ".npy":
-            loaded = _load(path)
+            loaded = load_arrays(path)
             if not isinstance(loaded, np.ndarray):
                 raise FormatError(f"{path}: is an archive of arrays; rename it to .npz")
             array = _numbers(path, "array", loaded)
@@ -91,8 +91,32 @@ def read_matrix(path: Path) -> F32:
     return finite_matrix(path, array, range(len(array)))
 
 
-def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
-    """Load the array of an .npy file or the arrays of an .npz archive, never unpickling."""
+def read_matrices(path: Path, wanted: tuple[str, ...]) -> dict[str, F32]:
+    """Read matrices float32[n, dim] of an .npz archive by their names: those ``wanted``, or all that are matrices.
+
+    Raises
+    ------
+    InvalidArgumentError
+        None there, no matrix of that name, not finite.
+    FormatError
+        Not an archive of plain arrays.
+    """
+    arrays = _load_archive(path)
+    names = wanted or tuple(name for name, array in arrays.items() if array.ndim == 2 and array.dtype.kind in "fiu")
+    if not names:
+        raise InvalidArgumentError(f"{path}: has no matrix; it has: {', '.join(arrays) or 'no arrays'}")
+    matrices = {name: _numbers(path, name, arrays[_vector_name(path, arrays, name)]) for name in names}
+    return {name: finite_matrix(path, array, range(len(array))) for name, array in matrices.items()}
+
+
+def load_arrays(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """Load the array of an .npy file or the arrays of an .npz archive, never unpickling.
+
+    Raises
+    ------
+    FormatError
+        Not such a file, or arrays of Python objects.
+    """
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
@@ -105,7 +129,7 @@ def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
 
 
 def _load_archive(path: Path) -> dict[str, NDArray[Any]]:
-    arrays = _load(path)
+    arrays = load_arrays(path)
     if isinstance(arrays, np.ndarray):
         raise FormatError(
             f"{path}: holds one plain array, not an .npz archive; save it with numpy.savez(file, vectors=…)"

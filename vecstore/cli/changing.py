@@ -32,9 +32,11 @@ def compress_command(
     with target.writing() as database:
         report = database.collection(collection).compress(scheme, refine=refine)
     ratio = f" ({report.bytes_before / report.bytes_after:.2f} times smaller)" if report.bytes_after else ""
+    cosine = "" if report.cosine is None else f", mean cosine {report.cosine:.4f}"
     click.echo(
         f"compressed {report.rows:,} rows with {scheme_name(scheme)} in {report.seconds:.1f} s: "
         f"{report.bytes_before:,} to {report.bytes_after:,} bytes{ratio}, relative error {report.relative_error:.3g}"
+        f"{cosine}"
     )
 
 

@@ -9,6 +9,7 @@ import click
 
 import vecstore
 from vecstore.cli.changing import compress_command, delete_command, drop_command, optimize_command
+from vecstore.cli.fitting import fit_command
 from vecstore.cli.inspecting import list_command, stats_command, verify_command
 from vecstore.cli.looking_up import lookup_command
 from vecstore.cli.options import examples
@@ -95,6 +96,7 @@ for _command in (
     serve_command,
     import_command,
     export_command,
+    fit_command,
     search_command,
     lookup_command,
     stats_command,

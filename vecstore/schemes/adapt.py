@@ -13,7 +13,7 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import hashing, lookup
 from vecstore.kernels.adapt import fill_adapted
 from vecstore.kernels.compiling import frozen
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -61,7 +61,7 @@ class Adapt(Scheme, frozen=True, kw_only=True, tag="adapt"):
     family: ClassVar[Family] = Family.SHARING
     paper: ClassVar[str] = "Adaptive embedding of DeepRec; Zhang et al., VLDB 2024"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=False, appendable=False, exact=False, graph=False, trained=True
+        posthoc=False, fitting=Fitting.CLOSED_FORM, appendable=False, exact=False, graph=False, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import scales as kernels
 from vecstore.kernels.compiling import frozen
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import check_budget, check_magnitude, stored_array, table_matrix
 from vecstore.schemes.coded import LARGEST, Codes, RowScaledTable, code_type, coded_rows, limit_of, stored_codes
 from vecstore.schemes.int8 import Int8Table
@@ -47,7 +47,7 @@ class Alpt(Scheme, frozen=True, kw_only=True, tag="alpt"):
         "Li et al., Adaptive Low-Precision Training for Embeddings in Click-Through Rate Prediction, AAAI 2023"
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, appendable=True, exact=False, graph=True, trained=True
+        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("codes", "scales")
 

@@ -9,10 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
-from vecstore.schemes.checks import allowed_bytes, check_budget, check_floor
+from vecstore.kernels.compiling import frozen
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
+from vecstore.schemes.checks import allowed_bytes, check_budget, check_floor, table_matrix
 from vecstore.schemes.full import Full
-from vecstore.schemes.projected import ProjectedTable, check_width, open_projected, width_bytes
+from vecstore.schemes.projected import (
+    ProjectedTable,
+    check_width,
+    fitted_projection,
+    open_projected,
+    principal_axes,
+    width_bytes,
+)
 from vecstore.types import F32
 
 __all__ = ["Autodim", "candidates", "worthwhile"]
@@ -23,7 +31,8 @@ class Autodim(Scheme, frozen=True, kw_only=True, tag="autodim"):
 
     A plan reserves bytes for every field: about the same width for each. The search, which knows all fields, spends the
     bytes of all of them where its weights say (see ``vecstore.training.autodim``), so a frozen table may have other
-    widths than its plan, and at most as many bytes.
+    widths than its plan, and at most as many bytes. Fitted to a matrix, the projection holds the principal axes of the
+    rows less their mean, and fields share their bytes by what their axes hold (:meth:`plan_fitted`).
 
     Attributes
     ----------
@@ -41,7 +50,7 @@ class Autodim(Scheme, frozen=True, kw_only=True, tag="autodim"):
     family: ClassVar[Family] = Family.DIMENSION
     paper: ClassVar[str] = "Zhao et al., AutoDim, WWW 2021"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=False, appendable=False, exact=False, graph=True, trained=True
+        posthoc=True, fitting=Fitting.CLOSED_FORM, appendable=False, exact=False, graph=True, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
 
@@ -108,6 +117,32 @@ class Autodim(Scheme, frozen=True, kw_only=True, tag="autodim"):
                 best = wider
         return best
 
+    @classmethod
+    def plan_fitted(
+        cls, planned: Sequence[Self], matrices: Sequence[F32], frequency: Sequence[NDArray[np.int64] | None]
+    ) -> list[Self]:
+        """Widen the fields whose next principal axis holds most for its bytes, from the smallest candidate on.
+
+        Of a model's loss there is nothing to search with; of squared errors the axes say all.
+        """
+        shapes = [TableShape(*matrix.shape) for matrix in matrices]
+        left = sum(own.nbytes(shape) for own, shape in zip(planned, shapes, strict=True))
+        widths = [candidates(shape.dim)[0] for shape in shapes]
+        left -= sum(width_bytes(shape, width, biased=True) for shape, width in zip(shapes, widths, strict=True))
+        gains = [
+            (energy / (shape.rows + shape.dim), -field, -width)
+            for field, (matrix, shape, counts) in enumerate(zip(matrices, shapes, frequency, strict=True))
+            for width, energy in enumerate(principal_axes(matrix - _mean(matrix, counts), counts)[0].tolist(), 1)
+            if width_bytes(shape, width, biased=True) < shape.float32_bytes
+        ]
+        # The energies of a field fall, so its widths come in order; one that does not fit ends its field.
+        for _, field, width in sorted(gains, reverse=True):
+            shape = shapes[-field]
+            added = 4 * (shape.rows + shape.dim)
+            if widths[-field] == -width - 1 and added <= left:
+                widths[-field], left = -width, left - added
+        return [cls(width=width) for width in widths]
+
     def nbytes(self, shape: TableShape) -> int:
         """Bytes of ``rows``, ``projection`` and ``bias``."""
         check_width(self, self.width, shape)
@@ -117,26 +152,29 @@ class Autodim(Scheme, frozen=True, kw_only=True, tag="autodim"):
         self,
         vectors: F32,
         *,
-        frequency: NDArray[np.int64] | None = None,  # noqa: ARG002
+        frequency: NDArray[np.int64] | None = None,
         seed: int = 0,  # noqa: ARG002
-        on_progress: Progress | None = None,  # noqa: ARG002
+        on_progress: Progress | None = None,
     ) -> ProjectedTable:
-        """Refuse: widths are found by the loss of a model.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'autodim' cannot be fitted to {len(vectors)} vectors: its widths follow from a model's loss; "
-            "train it with vecstore.training.embedding('autodim', ...), or fit 'mde', which has the same form",
-            field="scheme",
-        )
+        """Project ``vectors`` float32[n, dim], less their mean, to their first principal axes; nothing is drawn."""
+        matrix = table_matrix(vectors)
+        check_width(self, self.width, TableShape(*matrix.shape))
+        bias = frozen(_mean(matrix, frequency)) if self.width < matrix.shape[1] else None
+        table = fitted_projection(self, matrix, self.width, frequency, bias)
+        if on_progress is not None:
+            on_progress(len(matrix), len(matrix))
+        return table
 
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> ProjectedTable:
         """Make a table of stored ``rows`` float32[n, width], ``projection`` [width, dim] and ``bias`` [dim]."""
         return open_projected(self, shape, self.width, arrays, biased=True)
+
+
+def _mean(matrix: F32, frequency: NDArray[np.int64] | None) -> F32:
+    """Give the mean row float32[dim]; zeros where there are no rows."""
+    weights = np.ones(len(matrix)) if frequency is None else np.maximum(frequency, 1e-9)
+    mean: NDArray[np.float64] = weights @ matrix.astype(np.float64) / max(weights.sum(), 1e-12)
+    return mean.astype(np.float32)
 
 
 def candidates(dim: int) -> list[int]:

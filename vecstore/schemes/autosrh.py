@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from vecstore.schemes.base import Capabilities, Family
+from vecstore.schemes.base import Capabilities, Family, Fitting
 from vecstore.schemes.sparse import SparseScheme
 
 __all__ = ["AutoSrh"]
@@ -35,7 +35,7 @@ class AutoSrh(SparseScheme, frozen=True, kw_only=True, tag="autosrh"):
     family: ClassVar[Family] = Family.PRUNING
     paper: ClassVar[str] = "Kong et al., AutoSrh: An Embedding Dimensionality Search Framework, TKDE 2022"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=False, appendable=False, exact=False, graph=False, joint=True, trained=True
+        posthoc=False, fitting=Fitting.CLOSED_FORM, appendable=False, exact=False, graph=False, joint=True, trained=True
     )
 
     version: Literal[1] = 1

@@ -20,7 +20,17 @@ from vecstore.config import Config
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, Metric
 
-__all__ = ["Capabilities", "CompressedTable", "Family", "OpenTable", "Progress", "Scheme", "Scorer", "TableShape"]
+__all__ = [
+    "Capabilities",
+    "CompressedTable",
+    "Family",
+    "Fitting",
+    "OpenTable",
+    "Progress",
+    "Scheme",
+    "Scorer",
+    "TableShape",
+]
 
 #: Called with (rows done, rows in all).
 Progress = Callable[[int, int], None]
@@ -35,6 +45,32 @@ class Family(StrEnum):
     QUANTISATION = "quantisation"
     DIMENSION = "dimension"
     PRUNING = "pruning"
+
+
+class Fitting(StrEnum):
+    """How a scheme reproduces a matrix that there is.
+
+    Attributes
+    ----------
+    EXACT
+        Rows are stored as they are.
+    CODEC
+        Rows are rounded, clustered or merged by an encoder.
+    CLOSED_FORM
+        Computed: the least squares optimum of the form once hashes and kept numbers are fixed (means of buckets,
+        singular vectors, largest magnitudes); for tensor trains, within a factor of it.
+    ALTERNATING
+        Least squares for one factor at a time, in turn.
+    DISTILLED
+        The layer is trained on the matrix (:mod:`vecstore.training.distil`), because that reaches a lower error than
+        what :meth:`Scheme.fit` can compute. It needs torch.
+    """
+
+    EXACT = "exact"
+    CODEC = "codec"
+    CLOSED_FORM = "closed form"
+    ALTERNATING = "alternating least squares"
+    DISTILLED = "distilled"
 
 
 class TableShape(msgspec.Struct, frozen=True):
@@ -55,7 +91,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     posthoc : bool
-        Can be fitted to an existing matrix with useful quality.
+        Can be fitted to an existing matrix of any rows with useful quality. Every scheme can be fitted
+        (:func:`vecstore.fit_table`); those without say so in a warning, with the quality that they reached.
+    fitting : Fitting
+        How it is fitted.
     appendable : bool
         New rows can be encoded with the arrays of an existing table (``encode``).
     exact : bool
@@ -72,6 +111,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     posthoc: bool
+    fitting: Fitting
     appendable: bool
     exact: bool
     graph: bool
@@ -208,6 +248,31 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
         """
         return None
 
+    @classmethod
+    def plan_fitted(
+        cls,
+        planned: Sequence[Self],
+        matrices: Sequence[F32],  # noqa: ARG003
+        frequency: Sequence[NDArray[np.int64] | None],  # noqa: ARG003
+    ) -> list[Self]:
+        """Choose the schemes of several fields anew once their rows are known, within the bytes of all of them.
+
+        Parameters
+        ----------
+        planned : sequence of schemes
+            One a field.
+        matrices : sequence of float32[rows, dim]
+            Their rows.
+        frequency : sequence of (int64[rows] or None)
+            How often each id is used, by field.
+
+        Returns
+        -------
+        list of schemes
+            As planned (the default) where rows do not matter.
+        """
+        return list(planned)
+
     @abstractmethod
     def nbytes(self, shape: TableShape) -> int:
         """Bytes that a table of ``shape`` takes on disk, exactly."""
@@ -236,7 +301,10 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
         seed: int = 0,
         on_progress: Progress | None = None,
     ) -> CompressedTable:
-        """Compress ``vectors`` float32[n, dim]."""
+        """Compress ``vectors`` float32[n, dim], with numpy and kernels alone.
+
+        :func:`vecstore.fit_table` is the call for users: it plans, measures, and distils where that is better.
+        """
         ...
 
     @abstractmethod

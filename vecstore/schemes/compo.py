@@ -15,7 +15,7 @@ from vecstore.kernels import compo as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
 from vecstore.kernels.factored import ProductParts
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -60,7 +60,7 @@ class Compo(Scheme, frozen=True, kw_only=True, tag="compo"):
     family: ClassVar[Family] = Family.HASHING
     paper: ClassVar[str] = "Shi et al., Compositional Embeddings Using Complementary Partitions, KDD 2020"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=False, appendable=False, exact=False, graph=False, trained=True
+        posthoc=False, fitting=Fitting.ALTERNATING, appendable=False, exact=False, graph=False, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore.kernels import lookup
 from vecstore.kernels.compiling import frozen
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -60,7 +60,7 @@ class Dedup(Scheme, frozen=True, kw_only=True, tag="dedup"):
     family: ClassVar[Family] = Family.SHARING
     paper: ClassVar[str] = "Zhou et al., Serving Deep Learning Models with Deduplication, VLDB 2022"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, appendable=False, exact=False, graph=False, trained=True
+        posthoc=True, fitting=Fitting.CODEC, appendable=False, exact=False, graph=False, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import hashing, mlp
 from vecstore.kernels.compiling import frozen
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -75,7 +75,7 @@ class Dhe(Scheme, frozen=True, kw_only=True, tag="dhe"):
         "Kang et al., Learning to Embed Categorical Features without Embedding Tables for Recommendation, KDD 2021"
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=False, appendable=False, exact=False, graph=False, trained=True, unseen=True
+        posthoc=False, fitting=Fitting.DISTILLED, appendable=False, exact=False, graph=False, trained=True, unseen=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 

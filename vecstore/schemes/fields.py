@@ -7,9 +7,9 @@ the sizes of the fields before. A part covers one or more neighbouring fields wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,25 @@ from numpy.typing import NDArray
 from vecstore.config import Config
 from vecstore.errors import CorruptionError, InvalidArgumentError, NotFoundError
 from vecstore.kernels.scoring import Scorer
-from vecstore.schemes.base import Capabilities, CompressedTable, Family, OpenTable, Progress, Scheme, TableShape
+from vecstore.schemes.base import (
+    Capabilities,
+    CompressedTable,
+    Family,
+    Fitting,
+    OpenTable,
+    Progress,
+    Scheme,
+    TableShape,
+)
 from vecstore.schemes.checks import output_buffer
 from vecstore.schemes.scorer import CheckedScorer, check_rows
 from vecstore.table_api import OnUnknown
 from vecstore.types import F32, I64, Metric
 
-__all__ = ["Field", "Fields", "FieldsTable", "Part", "PartScorer", "check_fields", "starts_of"]
+__all__ = ["Field", "Fields", "FieldsTable", "FitPart", "Part", "PartScorer", "check_fields", "starts_of"]
+
+#: Makes the table of a part: called with its scheme, its rows, their counts, and what takes its progress.
+FitPart: TypeAlias = Callable[[Scheme, F32, I64 | None, Progress], CompressedTable]
 
 
 class Field(Config, frozen=True, kw_only=True):
@@ -78,7 +90,9 @@ class Fields(Scheme, frozen=True, kw_only=True, tag="fields"):
     name: ClassVar[str] = "fields"
     family: ClassVar[Family] = Family.BASELINE
     paper: ClassVar[str] = "none: several tables side by side"
-    capabilities: ClassVar[Capabilities] = Capabilities(posthoc=False, appendable=False, exact=False, graph=False)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        posthoc=False, fitting=Fitting.CODEC, appendable=False, exact=False, graph=False
+    )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 
     fields: tuple[Field, ...]
@@ -150,13 +164,27 @@ class Fields(Scheme, frozen=True, kw_only=True, tag="fields"):
         on_progress: Progress | None = None,
     ) -> FieldsTable:
         """Fit each part to its rows of ``vectors`` float32[n, dim]."""
+
+        def fit_part(scheme: Scheme, rows: F32, counts: I64 | None, report: Progress) -> CompressedTable:
+            return scheme.fit(rows, frequency=counts, seed=seed, on_progress=report)
+
+        return self.fitted_by(fit_part, vectors, frequency, on_progress)
+
+    def fitted_by(
+        self, fit_part: FitPart, vectors: F32, frequency: I64 | None = None, on_progress: Progress | None = None
+    ) -> FieldsTable:
+        """Give the table of parts that ``fit_part`` makes of their rows of ``vectors`` float32[n, dim], one by one."""
         starts = self.part_starts.tolist()
         tables = []
         for scheme, start, stop in zip(self.schemes(), starts[:-1], starts[1:], strict=True):
+
+            def report(done: int, total: int, start: int = start, stop: int = stop) -> None:
+                if on_progress is not None:
+                    on_progress(start + (stop - start) * done // max(total, 1), starts[-1])
+
             counts = None if frequency is None else frequency[start:stop]
-            tables.append(scheme.fit(vectors[start:stop], frequency=counts, seed=seed))
-            if on_progress is not None:
-                on_progress(stop, starts[-1])
+            tables.append(fit_part(scheme, vectors[start:stop], counts, report))
+            report(1, 1)
         return self.holding(tuple(tables))
 
     def holding(self, tables: tuple[CompressedTable, ...]) -> FieldsTable:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vecstore.kernels import lookup
 from vecstore.kernels.compiling import frozen
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     check_budget,
     check_magnitude,
@@ -42,7 +42,9 @@ class Float16(Scheme, frozen=True, kw_only=True, tag="float16"):
     name: ClassVar[str] = "float16"
     family: ClassVar[Family] = Family.QUANTISATION
     paper: ClassVar[str] = "none: IEEE 754 binary16"
-    capabilities: ClassVar[Capabilities] = Capabilities(posthoc=True, appendable=True, exact=False, graph=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True
+    )
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
 
     version: Literal[1] = 1

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vecstore.kernels import lookup
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands, PlainDot, PlainL2
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
 from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
 from vecstore.types import F32, I64, Metric
@@ -33,7 +33,7 @@ class Full(Scheme, frozen=True, kw_only=True, tag="full"):
     family: ClassVar[Family] = Family.BASELINE
     paper: ClassVar[str] = "none: IEEE 754 binary32"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, appendable=True, exact=True, graph=True, trained=True
+        posthoc=True, fitting=Fitting.EXACT, appendable=True, exact=True, graph=True, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
 

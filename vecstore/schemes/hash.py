@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import hashing, lookup
 from vecstore.kernels.compiling import frozen
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -50,7 +50,13 @@ class Hash(Scheme, frozen=True, kw_only=True, tag="hash"):
     family: ClassVar[Family] = Family.BASELINE
     paper: ClassVar[str] = "Weinberger et al., Feature Hashing for Large Scale Multitask Learning, ICML 2009"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=False, appendable=False, exact=False, graph=False, trained=True, unseen=True
+        posthoc=False,
+        fitting=Fitting.CLOSED_FORM,
+        appendable=False,
+        exact=False,
+        graph=False,
+        trained=True,
+        unseen=True,
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 

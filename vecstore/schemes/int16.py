@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from vecstore.schemes.base import Capabilities, Family
+from vecstore.schemes.base import Capabilities, Family, Fitting
 from vecstore.schemes.coded import IntegerScheme
 
 __all__ = ["Int16"]
@@ -33,7 +33,7 @@ class Int16(IntegerScheme, frozen=True, kw_only=True, tag="int16"):
         "Li et al., Adaptive Low-Precision Training for Embeddings in Click-Through Rate Prediction, AAAI 2023 (LPT)"
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, appendable=True, exact=False, graph=True, trained=True
+        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True, trained=True
     )
     kind: ClassVar[type[np.int8 | np.int16]] = np.int16
 

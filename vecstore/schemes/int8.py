@@ -10,7 +10,7 @@ import numpy as np
 from vecstore.kernels import quantise as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import CodesDot, CodesL2, Operands
-from vecstore.schemes.base import Capabilities, Family, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Scheme, TableShape
 from vecstore.schemes.coded import Codes, IntegerScheme, RowScaledTable
 from vecstore.schemes.scorer import bias_of
 from vecstore.types import F32, I8, Metric
@@ -44,7 +44,7 @@ class Int8(IntegerScheme, frozen=True, kw_only=True, tag="int8"):
     family: ClassVar[Family] = Family.QUANTISATION
     paper: ClassVar[str] = "Guan et al., Post-Training 4-bit Quantization on Embedding Tables, 2019"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, appendable=True, exact=False, graph=True, trained=True
+        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True, trained=True
     )
     kind: ClassVar[type[np.int8 | np.int16]] = np.int8
 

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.kernels.compiling import frozen
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import allowed_bytes, check_budget, check_floor, table_matrix
 from vecstore.schemes.full import Full
-from vecstore.schemes.projected import ProjectedTable, check_width, open_projected, products, width_bytes
+from vecstore.schemes.projected import ProjectedTable, check_width, fitted_projection, open_projected, width_bytes
 from vecstore.types import F32
 
 __all__ = ["Mde", "popularity_widths"]
@@ -50,7 +49,7 @@ class Mde(Scheme, frozen=True, kw_only=True, tag="mde"):
     family: ClassVar[Family] = Family.DIMENSION
     paper: ClassVar[str] = "Ginart et al., Mixed Dimension Embeddings, ISIT 2021"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, appendable=False, exact=False, graph=True, trained=True
+        posthoc=True, fitting=Fitting.CLOSED_FORM, appendable=False, exact=False, graph=True, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
 
@@ -146,13 +145,8 @@ class Mde(Scheme, frozen=True, kw_only=True, tag="mde"):
     ) -> ProjectedTable:
         """Project ``vectors`` float32[n, dim] to their first principal directions; nothing is drawn."""
         matrix = table_matrix(vectors)
-        shape = TableShape(*matrix.shape)
-        check_width(self, self.width, shape)
-        if self.width == shape.dim:
-            table = ProjectedTable(self, shape, frozen(matrix))
-        else:
-            projection = frozen(_principal_directions(matrix, self.width, frequency))
-            table = ProjectedTable(self, shape, frozen(products(projection, frozen(matrix))), projection)
+        check_width(self, self.width, TableShape(*matrix.shape))
+        table = fitted_projection(self, matrix, self.width, frequency)
         if on_progress is not None:
             on_progress(len(matrix), len(matrix))
         return table
@@ -197,12 +191,3 @@ def _popularity(shape: TableShape, counts: NDArray[np.int64] | None) -> float:
 def _worthwhile(width: int, shape: TableShape) -> int:
     """Give the whole dimensions where a smaller width with its projection would take no fewer bytes."""
     return width if width_bytes(shape, width, biased=False) < shape.float32_bytes else shape.dim
-
-
-def _principal_directions(matrix: F32, width: int, frequency: NDArray[np.int64] | None) -> F32:
-    """Give the first ``width`` right singular vectors, float32[width, dim], each with its largest entry positive."""
-    rows = matrix.astype(np.float64)
-    weighted = rows if frequency is None else rows * np.maximum(frequency, 1e-9)[:, None]
-    directions = np.linalg.eigh(weighted.T @ rows)[1][:, ::-1][:, :width].T
-    largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, None], axis=1)
-    return (directions * np.where(largest < 0, -1, 1)).astype(np.float32)

@@ -14,7 +14,7 @@ from vecstore.kernels import tiers as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import TierSums
 from vecstore.kernels.tiers import COLD_BITS, TierCodes
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -63,7 +63,7 @@ class Mgqe(Scheme, frozen=True, kw_only=True, tag="mgqe"):
     family: ClassVar[Family] = Family.SHARING
     paper: ClassVar[str] = "Kang et al., Learning Multi-granular Quantized Embeddings, WWW 2020 companion"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, appendable=False, exact=False, graph=True, trained=True
+        posthoc=True, fitting=Fitting.CODEC, appendable=False, exact=False, graph=True, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 

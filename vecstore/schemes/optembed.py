@@ -14,7 +14,7 @@ from vecstore.kernels import prefixes as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
 from vecstore.schemes import ranked_bitmap
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -58,7 +58,7 @@ class OptEmbed(Scheme, frozen=True, kw_only=True, tag="optembed"):
     family: ClassVar[Family] = Family.DIMENSION
     paper: ClassVar[str] = "Lyu et al., OptEmbed: Learning Optimal Embedding Table, CIKM 2022"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=False, appendable=False, exact=False, graph=False, joint=True, trained=True
+        posthoc=False, fitting=Fitting.CLOSED_FORM, appendable=False, exact=False, graph=False, joint=True, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 

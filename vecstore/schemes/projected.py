@@ -22,8 +22,10 @@ from vecstore.types import F32, I64, Metric
 __all__ = [
     "ProjectedTable",
     "check_width",
+    "fitted_projection",
     "open_projected",
     "orthonormal",
+    "principal_axes",
     "products",
     "width_bytes",
 ]
@@ -183,6 +185,46 @@ def open_projected(
         raise CorruptionError("array 'projection': its rows are not orthonormal", field="projection")
     bias = frozen(stored_array(arrays, "bias", np.float32, (shape.dim,))) if biased else None
     return ProjectedTable(scheme, shape, rows, projection, bias)
+
+
+def fitted_projection(
+    scheme: Scheme, matrix: F32, width: int, frequency: NDArray[np.int64] | None, bias: F32 | None = None
+) -> ProjectedTable:
+    """Give the table nearest to ``matrix`` float32[n, dim], in squares of rows weighted by ``frequency``.
+
+    Its projection holds the first principal axes of ``matrix - bias``, so it is the optimum for that bias (Eckart and
+    Young); the mean of the rows is the best of all.
+    """
+    shape = TableShape(*matrix.shape)
+    if width == shape.dim:
+        return ProjectedTable(scheme, shape, frozen(matrix))
+    moved = matrix if bias is None else matrix - bias
+    projection = frozen(principal_axes(moved, frequency)[1][:width])
+    return ProjectedTable(scheme, shape, frozen(products(projection, frozen(moved))), projection, bias)
+
+
+def principal_axes(matrix: F32, frequency: NDArray[np.int64] | None) -> tuple[NDArray[np.float64], F32]:
+    """Give what the right singular vectors of ``matrix`` float32[n, dim] hold of its squares, and the vectors.
+
+    Parameters
+    ----------
+    matrix : float32[n, dim]
+    frequency : int64[n] or None
+        How much a row's squares count.
+
+    Returns
+    -------
+    energies : float64[dim]
+        Falling.
+    axes : float32[dim, dim]
+        One a row, each with its largest entry positive.
+    """
+    rows = matrix.astype(np.float64)
+    weighted = rows if frequency is None else rows * np.maximum(frequency, 1e-9)[:, None]
+    energies, columns = np.linalg.eigh(weighted.T @ rows)
+    axes = columns[:, ::-1].T
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    return np.maximum(energies[::-1], 0), (axes * np.where(largest < 0, -1, 1)).astype(np.float32)
 
 
 def products(rows: F32, queries: F32) -> F32:

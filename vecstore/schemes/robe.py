@@ -13,7 +13,7 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import hashing
 from vecstore.kernels import robe as kernels
 from vecstore.kernels.compiling import frozen
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -68,7 +68,14 @@ class Robe(Scheme, frozen=True, kw_only=True, tag="robe"):
     family: ClassVar[Family] = Family.HASHING
     paper: ClassVar[str] = "Desai et al., Random Offset Block Embedding (ROBE), MLSys 2022"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=False, appendable=False, exact=False, graph=False, joint=True, trained=True, unseen=True
+        posthoc=False,
+        fitting=Fitting.CLOSED_FORM,
+        appendable=False,
+        exact=False,
+        graph=False,
+        joint=True,
+        trained=True,
+        unseen=True,
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 

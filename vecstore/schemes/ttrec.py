@@ -14,7 +14,7 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import ttrec as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.factored import TailParts
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -63,7 +63,7 @@ class Ttrec(Scheme, frozen=True, kw_only=True, tag="ttrec"):
     family: ClassVar[Family] = Family.HASHING
     paper: ClassVar[str] = "Yin et al., TT-Rec: Tensor Train Compression for DLRM, MLSys 2021"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=False, appendable=False, exact=False, graph=False, trained=True
+        posthoc=False, fitting=Fitting.CLOSED_FORM, appendable=False, exact=False, graph=False, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 

@@ -13,7 +13,7 @@ from vecstore.errors import AlreadyExistsError, CorruptionError, InvalidArgument
 from vecstore.kernels import hashing, lookup
 from vecstore.kernels import unified as kernels
 from vecstore.kernels.compiling import frozen
-from vecstore.schemes.base import Capabilities, Family, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -68,7 +68,14 @@ class Unified(Scheme, frozen=True, kw_only=True, tag="unified"):
         "NeurIPS 2023"
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=False, appendable=False, exact=False, graph=False, joint=True, trained=True, unseen=True
+        posthoc=False,
+        fitting=Fitting.CLOSED_FORM,
+        appendable=False,
+        exact=False,
+        graph=False,
+        joint=True,
+        trained=True,
+        unseen=True,
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
 

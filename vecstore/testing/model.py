@@ -230,7 +230,7 @@ class ModelCollection:
         self.config = CollectionConfig.from_dict(settings)
         nbytes = len(self._rows) * self.config.dim * 4
         return CompressReport(
-            rows=len(self._rows), bytes_before=nbytes, bytes_after=nbytes, relative_error=0.0, seconds=0.0
+            rows=len(self._rows), bytes_before=nbytes, bytes_after=nbytes, relative_error=0.0, seconds=0.0, cosine=1.0
         )
 
     def stats(self) -> CollectionStats:

@@ -213,15 +213,17 @@ class CompressRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., refine: _Optional[_Union[Scheme, _Mapping]] = ...) -> None: ...
 
 class CompressResponse(_message.Message):
-    __slots__ = ("rows", "bytes_before", "bytes_after", "relative_error", "seconds")
+    __slots__ = ("rows", "bytes_before", "bytes_after", "relative_error", "seconds", "cosine")
     ROWS_FIELD_NUMBER: _ClassVar[int]
     BYTES_BEFORE_FIELD_NUMBER: _ClassVar[int]
     BYTES_AFTER_FIELD_NUMBER: _ClassVar[int]
     RELATIVE_ERROR_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    COSINE_FIELD_NUMBER: _ClassVar[int]
     rows: int
     bytes_before: int
     bytes_after: int
     relative_error: float
     seconds: float
-    def __init__(self, rows: _Optional[int] = ..., bytes_before: _Optional[int] = ..., bytes_after: _Optional[int] = ..., relative_error: _Optional[float] = ..., seconds: _Optional[float] = ...) -> None: ...
+    cosine: float
+    def __init__(self, rows: _Optional[int] = ..., bytes_before: _Optional[int] = ..., bytes_after: _Optional[int] = ..., relative_error: _Optional[float] = ..., seconds: _Optional[float] = ..., cosine: _Optional[float] = ...) -> None: ...

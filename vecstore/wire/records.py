@@ -209,6 +209,7 @@ def report_to_message(report: CompressReport) -> collections_pb2.CompressRespons
         bytes_after=report.bytes_after,
         relative_error=report.relative_error,
         seconds=report.seconds,
+        cosine=report.cosine,
     )
 
 
@@ -220,6 +221,7 @@ def report_from_message(message: collections_pb2.CompressResponse) -> CompressRe
         bytes_after=message.bytes_after,
         relative_error=message.relative_error,
         seconds=message.seconds,
+        cosine=message.cosine if message.HasField("cosine") else None,
     )
 
 
