@@ -11,9 +11,9 @@ from tests import reference
 from vecstore import training
 from vecstore.errors import BudgetInfeasible, InvalidArgumentError
 from vecstore.kernels.hashing import derived_salts
+from vecstore.planning import plan_fields
 from vecstore.schemes.autodim import Autodim, candidates, worthwhile
 from vecstore.schemes.base import TableShape
-from vecstore.schemes.planning import plan_fields
 from vecstore.types import Metric, unit_rows
 
 SIZES = {"user": 500, "item": 300, "tag": 2}

@@ -11,9 +11,9 @@ import pytest
 from tests import reference
 from vecstore import schemes, training
 from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError
+from vecstore.planning import plan_fields
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.mde import Mde, popularity_widths
-from vecstore.schemes.planning import plan_fields
 from vecstore.schemes.projected import orthonormal
 from vecstore.types import Metric, unit_rows
 

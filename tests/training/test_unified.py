@@ -11,9 +11,9 @@ import pytest
 from tests import reference
 from vecstore.errors import AlreadyExistsError, BudgetInfeasible, CorruptionError, InvalidArgumentError
 from vecstore.kernels.unified import name_key
+from vecstore.planning import plan_fields
 from vecstore.schemes import chunks
 from vecstore.schemes.base import TableShape
-from vecstore.schemes.planning import plan_fields
 from vecstore.schemes.unified import Unified, salts_of
 from vecstore.types import Metric
 

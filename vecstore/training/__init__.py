@@ -15,9 +15,9 @@ import numpy as np
 
 from vecstore.errors import InvalidArgumentError, MissingDependencyError
 from vecstore.kernels.hashing import derived_salts
+from vecstore.planning import plan_fields
 from vecstore.schemes import get
 from vecstore.schemes.base import Scheme, TableShape
-from vecstore.schemes.planning import plan_fields
 from vecstore.types import I64
 
 if TYPE_CHECKING:
