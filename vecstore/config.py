@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import cache
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -27,7 +28,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         InvalidArgumentError
             Names the setting, what was expected and what was given.
         """
-        hints = get_type_hints(type(self), include_extras=True)
+        hints = _hints(type(self))
         for name in self.__struct_fields__:
             value = getattr(self, name)
             plain = value.item() if isinstance(value, np.generic) else value  # sizes often come out of numpy
@@ -58,6 +59,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return msgspec.convert(data, cls)
         except msgspec.ValidationError as error:
             raise InvalidArgumentError(f"{cls.__name__}: {error}") from None
+
+
+@cache
+def _hints(settings: type[Config]) -> dict[str, Any]:
+    """Give the annotations of a class of settings; resolving them takes longer than all other checks."""
+    return get_type_hints(settings, include_extras=True)
 
 
 def _choices(hint: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from vecstore.errors import BudgetInfeasible
@@ -19,13 +19,11 @@ from vecstore.types import I64
 
 __all__ = ["Slot", "fill", "reachable", "share_bytes", "total_cost"]
 
-#: Halvings of a share: after 40 it is known to a billionth of a table.
-_STEPS = 40
 #: Further reachable budgets that an error lists, and how far apart two are, as a share of the float32 tables.
 _LISTED, _APART = 3, 0.005
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Slot:
     """Rows that one scheme will hold: those of a field, or of all.
 
@@ -56,7 +54,12 @@ class Slot:
             return config
         # Where the form is searched later, any smaller one is reason enough to keep the field in the search.
         compared = self._planned(0) if self.scheme.capabilities.searched else config
-        return config if self.cost(compared) < self.cost(Full()) else Full()
+        return config if self.cost(compared) < self.whole else Full()
+
+    @cached_property
+    def whole(self) -> int:
+        """Bytes that the uncompressed rows add to a stored table."""
+        return self.cost(Full())
 
     def _planned(self, allowed: int) -> Scheme:
         try:
@@ -79,9 +82,7 @@ def fill(slots: Sequence[Slot], allowed: int) -> list[Scheme]:
     """Give the schemes of all slots whose bytes together fit, and use as many of them as can be.
 
     After the common share, bytes that are left go to one field after another, the field whose ids are used most often
-    first: there a byte is read most often. It takes the largest form of its scheme that fits, or ``full`` where even
-    the largest leaves enough over. The last field keeps the scheme, and so do all where the budget decides nothing
-    about it (such as ``int8``).
+    first: there a byte is read most often. Each takes the largest form of its scheme that fits.
 
     Parameters
     ----------
@@ -90,15 +91,16 @@ def fill(slots: Sequence[Slot], allowed: int) -> list[Scheme]:
         Bytes of all slots; the smallest forms must fit.
     """
     at = share_bytes(slots)
-    chosen = at(_highest(lambda share: total_cost(slots, at(share)) <= allowed, 0.0))
+    whole = sum(slot.shape.float32_bytes for slot in slots)
+    chosen = at(_highest(lambda share: total_cost(slots, at(share)) <= allowed, whole))
+    left = allowed - total_cost(slots, chosen)
     popularity = [popularity_of(slot.shape, slot.frequency) for slot in slots]
-    order = sorted(range(len(slots)), key=lambda number: -popularity[number])
-    for number in order:
+    for number in sorted(range(len(slots)), key=lambda number: -popularity[number]):
         slot, now = slots[number], chosen[number]
-        room = allowed - total_cost(slots, chosen) + slot.cost(now)
-        for larger in _larger(slot, now, room, whole=number != order[-1]):
-            if slot.cost(now) < slot.cost(larger) <= room:
-                chosen[number] = now = larger
+        larger = _largest(slot, now, slot.cost(now) + left) if left else now
+        if slot.cost(larger) > slot.cost(now):
+            left -= slot.cost(larger) - slot.cost(now)
+            chosen[number] = larger
     return chosen
 
 
@@ -108,37 +110,34 @@ def reachable(slots: Sequence[Slot]) -> list[int]:
     Schemes that can use any budget have no steps worth naming, and get the first alone.
     """
     at = share_bytes(slots)
-    apart = _APART * sum(slot.shape.float32_bytes for slot in slots)
+    whole = sum(slot.shape.float32_bytes for slot in slots)
     found, low = [total_cost(slots, at(0.0))], 0.0
 
     def within(most: int, share: float) -> bool:
         return total_cost(slots, at(share)) <= most
 
-    while len(found) <= _LISTED and total_cost(slots, at(1.0)) > found[-1]:
+    while len(found) <= _LISTED and not within(found[-1], 1.0):
         last = found[-1]
-        low = _highest(partial(within, last), low)
-        found.append(total_cost(slots, at(min(1.0, low + 2.0**-_STEPS))))
-        if found[-1] - last < apart:
+        low = _highest(partial(within, last), whole, low)
+        found.append(total_cost(slots, at(min(1.0, low + 1 / whole))))
+        if found[-1] - last < _APART * whole:
             return found[:1]
     return found
 
 
-def _larger(slot: Slot, now: Scheme, room: int, *, whole: bool) -> list[Scheme]:
-    """Give the forms that may take the place of the present one, in ascending order."""
-    smallest, largest = slot.at(0.0), slot.at(1.0)
-    if slot.cost(smallest) == slot.cost(largest):
-        return []
-    start = min(1.0, now.nbytes(slot.shape) / slot.shape.float32_bytes)
-    own = slot.at(_highest(lambda share: slot.cost(slot.at(share)) <= room, start))
-    return [own]
+def _largest(slot: Slot, now: Scheme, most: int) -> Scheme:
+    """Give the largest form that costs at most ``most`` bytes, which the present one does."""
+    whole = slot.shape.float32_bytes
+    share = min(1.0, now.nbytes(slot.shape) / whole)
+    return slot.at(_highest(lambda share: slot.cost(slot.at(share)) <= most, whole, share))
 
 
-def _highest(fits: Callable[[float], bool], low: float) -> float:
-    """Give the highest share from ``low`` to 1 that fits, where the shares that do are the lower ones."""
+def _highest(fits: Callable[[float], bool], whole: int, low: float = 0.0) -> float:
+    """Give the highest share from ``low`` to 1 that fits, to a byte of ``whole``; the shares that fit are the lower."""
     if fits(1.0):
         return 1.0
     step = 1.0 - low
-    for _ in range(_STEPS):
+    for _ in range(whole.bit_length()):
         step /= 2
         if fits(low + step):
             low += step
