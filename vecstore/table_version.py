@@ -104,7 +104,7 @@ class OpenVersion:
             rows=self.description.rows,
             dim=dim,
             nbytes=arrays,
-            overhead_bytes=self.description.bytes["overhead"],
+            overhead_bytes=self.description.bytes["overhead"] + self._files.description_bytes,
             ratio=self.description.rows * dim * 4 / arrays,
             parts=parts,
         )

@@ -50,7 +50,10 @@ def embedding(
         Dimensions of every row.
     budget : float or int
         A fraction of the float32 tables where it is a float in (0, 1], absolute bytes where it is an int. It covers
-        every byte of the arrays that will be written; a stored table adds about 1 kB of description and framing.
+        every byte of the files of a stored version, description and framing included (``frozen.nbytes`` is that of
+        the arrays alone). At 1.0 fields that a scheme does not make smaller are whole; schemes whose largest form is
+        smaller (``int8``, ``alpt``, ``mgqe``), and joint ones, which share rows over all fields, stay lossy. See
+        :func:`vecstore.planning.plan_fields`.
     frequency : mapping of str to int64[size], optional
         How often each id occurs in the training split; some methods need it.
     seed : int
@@ -63,7 +66,7 @@ def embedding(
     Raises
     ------
     BudgetInfeasible
-        Carries the floor in bytes.
+        Carries the floor and the next reachable budgets in bytes.
     MissingDependencyError
         torch is not installed.
     """
