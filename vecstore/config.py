@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import cache
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -32,7 +33,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         InvalidArgumentError
             Names the setting, what was expected and what was given.
         """
-        hints = get_type_hints(type(self), include_extras=True)
+        hints = _hints(type(self))
         for name in self.__struct_fields__:
             value = getattr(self, name)
             plain = value.item() if isinstance(value, np.generic) else value  # sizes often come out of numpy
@@ -71,6 +72,12 @@ def _field_at_fault(error: msgspec.ValidationError) -> str:
         return error.__cause__.field
     named = _NAMED.search(str(error))
     return named.group("field") if named else ""
+
+
+@cache
+def _hints(settings: type[Config]) -> dict[str, Any]:
+    """Give the annotations of a class of settings; resolving them takes longer than all other checks."""
+    return get_type_hints(settings, include_extras=True)
 
 
 def _choices(hint: Any) -> str:

@@ -85,13 +85,17 @@ class BudgetInfeasible(InvalidArgumentError):
         What, where, and what to do.
     floor : int
         The smallest number of bytes that the scheme can reach for this shape.
+    reachable : tuple of int
+        Budgets in bytes that are worth asking for instead, ascending, the floor first: for schemes whose tables grow
+        in steps the next few of them, else the floor alone (any budget above it is used).
     """
 
     code = "BUDGET_INFEASIBLE"
 
-    def __init__(self, message: str, *, floor: int = 0, field: str = "budget") -> None:
+    def __init__(self, message: str, *, floor: int = 0, reachable: tuple[int, ...] = (), field: str = "budget") -> None:
         super().__init__(message, field=field)
         self.floor = floor
+        self.reachable = reachable or (floor,)
 
 
 class NotFoundError(VecstoreError, KeyError):

@@ -13,10 +13,10 @@ import numpy as np
 from vecstore import schemes
 from vecstore.errors import InvalidArgumentError, MissingDependencyError, QualityWarning, VecstoreError
 from vecstore.fidelity import Fidelity
+from vecstore.planning import plan_fields
 from vecstore.schemes.base import CompressedTable, Fitting, Progress, Scheme
 from vecstore.schemes.checks import allowed_bytes, table_matrix
 from vecstore.schemes.fields import Fields, FieldsTable, FitPart, Part
-from vecstore.schemes.planning import plan_fields
 from vecstore.schemes.single_field import ROW_FIELD
 from vecstore.types import F32, I64
 
@@ -46,7 +46,7 @@ class FitReport:
     bytes_before : int
         Bytes of the float32 matrix.
     bytes_asked, bytes_reached : int
-        Bytes that the budget allows, and those of the table.
+        Bytes that the budget allows for all files of a stored version, and those of the table's arrays.
     relative_error : float
         Sum of squared differences over the sum of squares of the matrix.
     cosine : float

@@ -53,7 +53,8 @@ class TableStats:
     nbytes : int
         Bytes of all arrays.
     overhead_bytes : int
-        Further bytes on disk: checksums and file structure.
+        Further bytes on disk: checksums, file structure and description. With ``nbytes`` it is what the files take,
+        which is what a budget covers.
     ratio : float
         Bytes of the float32 table over ``nbytes``.
     parts : list of dict

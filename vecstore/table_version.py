@@ -15,6 +15,7 @@ from vecstore.kernels.distance import Operands
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.fields import Fields, FieldsTable
+from vecstore.schemes.packing import packed_arrays, unpacked
 from vecstore.segment import golden_digest
 from vecstore.storage.records import TableEntry
 from vecstore.storage.sealed_folder import Golden, StoredTable, golden_rows
@@ -62,7 +63,12 @@ class OpenVersion:
         """The parts; every byte of them is checked the first time."""
         file = self._files.table_arrays()
         file.check_all()
-        return self.scheme.open(TableShape(self.description.rows, self.description.dim), file.arrays)
+        shape = TableShape(self.description.rows, self.description.dim)
+        try:
+            arrays = unpacked(self.scheme, shape, file.arrays)
+        except InvalidArgumentError as error:
+            raise CorruptionError(f"{self._files.folder}: {error}", field=self._files.description_file) from None
+        return self.scheme.open(shape, arrays)
 
     def search(self, queries: F32, k: int, field: str, metric: Metric) -> Hits:
         """Give the k nearest ids of a field; ``queries`` float32[q, dim] are checked."""
@@ -98,7 +104,7 @@ class OpenVersion:
             rows=self.description.rows,
             dim=dim,
             nbytes=arrays,
-            overhead_bytes=self.description.bytes["overhead"],
+            overhead_bytes=self.description.bytes["overhead"] + self._files.description_bytes,
             ratio=self.description.rows * dim * 4 / arrays,
             parts=parts,
         )
@@ -202,6 +208,6 @@ def stored_version(table: FieldsTable) -> StoredTable:
     rows = np.concatenate(golden)
     return StoredTable(
         scheme=table.scheme.to_dict(),
-        arrays=table.arrays(),
+        arrays=packed_arrays(table),
         golden=Golden(rows=rows.tolist(), digest=golden_digest(table, rows)),
     )

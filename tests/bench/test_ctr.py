@@ -20,22 +20,22 @@ from vecstore_bench.training_loop import Settings
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 EXPERIMENT = Experiment(
-    data="synthetic:2000", model="wdl", size="small", dim=4, settings=Settings(epochs=1, batch=200, evaluations=2)
+    data="synthetic:2000", model="wdl", size="small", dim=16, settings=Settings(epochs=1, batch=200, evaluations=2)
 )
 
 
 def test_a_cell_says_what_was_asked_and_reached(clicks):
-    result = run_cell(EXPERIMENT, Cell("hash", 0.25, 1), data=clicks)
+    result = run_cell(EXPERIMENT, Cell("hash", 0.5, 1), data=clicks)
     assert result["status"] == "done"
-    assert result["full_bytes"] == 297 * 4 * 4
-    assert result["asked_bytes"] == 297 * 4
+    assert result["full_bytes"] == 297 * 16 * 4
+    assert result["asked_bytes"] == 297 * 16 * 2
     assert 0.7 * result["asked_bytes"] < result["reached_bytes"] <= result["asked_bytes"]
     assert 0 < result["test_auc"] < 1
     assert result["steps"] == 15
     assert json.loads(json.dumps(result)) == result
-    other = run_cell(EXPERIMENT, Cell("hash", 0.25, 2), data=clicks)
+    other = run_cell(EXPERIMENT, Cell("hash", 0.5, 2), data=clicks)
     assert other["test_auc"] != result["test_auc"]
-    again = run_cell(EXPERIMENT, Cell("hash", 0.25, 1), data=clicks)
+    again = run_cell(EXPERIMENT, Cell("hash", 0.5, 1), data=clicks)
     assert (again["test_auc"], again["test_loss"]) == (result["test_auc"], result["test_loss"])
 
 

@@ -27,7 +27,7 @@ from vecstore import schemes
 from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError, NotFoundError
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import CompressedTable, OpenTable, TableShape
-from vecstore.types import Metric, unit_rows
+from vecstore.types import ArrayForm, Metric, unit_rows
 
 DIMS = (1, 2, 3, 15, 16, 17, 31, 33, 64, 384)
 
@@ -134,6 +134,8 @@ def test_bytes_are_those_of_the_arrays_and_within_the_budget(case):
     written = sum(array.nbytes for array in table.arrays().values())
     assert table.nbytes == written
     assert table.scheme.nbytes(SHAPE) == written
+    forms = {name: ArrayForm(array.dtype.type, array.shape) for name, array in table.arrays().items()}
+    assert list(table.scheme.array_forms(SHAPE).items()) == list(forms.items())
     assert case is FIELDS_CASE or written <= case.allowed()
 
 

@@ -53,10 +53,10 @@ def test_unavailable_is_tried_again_where_that_is_safe(code):
 
 
 def test_a_budget_keeps_its_floor():
-    status = error_to_status(BudgetInfeasible("too small", floor=12_345))
+    status = error_to_status(BudgetInfeasible("too small", floor=12_345, reachable=(12_345, 20_000)))
     back = error_from_status(status)
     assert isinstance(back, BudgetInfeasible)
-    assert (back.floor, back.field) == (12_345, "budget")
+    assert (back.floor, back.reachable, back.field) == (12_345, (12_345, 20_000), "budget")
 
 
 def test_a_code_of_a_later_release_becomes_the_class_of_its_status():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from vecstore.planning import plan_fields
 from vecstore.schemes.fields import Field, Fields, Part
-from vecstore.schemes.planning import plan_fields
 
 SIZES = {"user": 600, "item": 400, "tag": 7}
 DIM = 16

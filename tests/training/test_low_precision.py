@@ -13,8 +13,8 @@ from tests import reference
 from vecstore import schemes
 from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError
 from vecstore.kernels.hashing import derived_salts
+from vecstore.planning import plan_fields
 from vecstore.schemes.base import TableShape
-from vecstore.schemes.planning import plan_fields
 from vecstore.types import Metric, unit_rows
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "schemes"

@@ -11,9 +11,10 @@ import pytest
 from tests import reference
 from vecstore import schemes, training
 from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError
+from vecstore.planning import plan_fields, stored_bytes
 from vecstore.schemes.base import TableShape
+from vecstore.schemes.fields import Fields, Part
 from vecstore.schemes.mde import Mde, popularity_widths
-from vecstore.schemes.planning import plan_fields
 from vecstore.schemes.projected import orthonormal
 from vecstore.types import Metric, unit_rows
 
@@ -29,10 +30,6 @@ def widths(budget, *, sizes=SIZES, dim=16, **options):
     return [part.scheme.get("width", dim) for part in plan.parts], plan
 
 
-def smallest(sizes, dim):
-    return sum(4 * min(size + dim, size * dim) for size in sizes.values())
-
-
 def test_widths_are_the_rule_of_popularity():
     found = popularity_widths([1 / 10, 1 / 40, 1 / 1000], 16, 0.5, "integer")
     assert found == [16, 8, round(16 * (10 / 1000) ** 0.5)]
@@ -44,24 +41,20 @@ def test_widths_are_the_rule_of_popularity():
 
 
 @pytest.mark.parametrize("rounding", ["integer", "power-of-two"])
-def test_the_smallest_exponent_that_fits_is_taken(rounding):
-    total = sum(SIZES.values()) * 16 * 4
-    before = [0, 0, 0, 0]
-    for budget in (smallest(SIZES, 16), 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0):
+def test_the_smallest_exponent_that_fits_is_taken_and_the_rest_is_spent(rounding):
+    shape = TableShape(sum(SIZES.values()), 16)
+    before = 0
+    for budget in (0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0):
         found, plan = widths(budget, parameters={"rounding": rounding})
-        allowed = budget if isinstance(budget, int) else int(budget * total)
-        assert plan.nbytes(TableShape(sum(SIZES.values()), 16)) <= allowed
-        assert all(own >= last for own, last in zip(found, before, strict=True))
-        before = found
-        # Scan exponents coarsely: none that is smaller fits.
+        assert stored_bytes(plan, 16) <= budget * shape.float32_bytes or budget == 1
+        assert before <= plan.nbytes(shape)
+        before = plan.nbytes(shape)
+        # Scan exponents coarsely: none that is smaller fits, and no field is narrower than the rule has it.
         for parameter in np.linspace(0, 2, 200):
             wanted = popularity_widths([1 / size for size in SIZES.values()], 16, parameter, rounding)
-            words = [
-                min((size + 16) * width if width < 16 else size * 16, size * 16)
-                for size, width in zip(SIZES.values(), wanted, strict=True)
-            ]
-            if 4 * sum(words) <= allowed:
-                assert 4 * sum(words) <= plan.nbytes(TableShape(sum(SIZES.values()), 16))
+            parts = [Part(scheme={"scheme": "mde", "width": width, "rounding": rounding}) for width in wanted]
+            if stored_bytes(Fields(fields=plan.fields, parts=tuple(parts)), 16) <= budget * shape.float32_bytes:
+                assert all(own >= width for own, width in zip(found, wanted, strict=True))
                 break
     assert found == [16] * 4
     assert {part.scheme["scheme"] for part in plan.parts} == {"full"}
@@ -77,16 +70,14 @@ def test_frequent_fields_get_wider_rows():
 
 
 def test_the_floor_is_one_dimension_a_row_and_is_feasible():
-    floor = smallest(SIZES, 16)
-    found, plan = widths(floor)
-    assert plan.nbytes(TableShape(sum(SIZES.values()), 16)) == floor
-    assert set(found) == {1}
     with pytest.raises(BudgetInfeasible) as caught:
-        widths(floor - 1)
-    assert caught.value.floor == floor
+        widths(1)
+    found, plan = widths(caught.value.floor)
+    assert stored_bytes(plan, 16) == caught.value.floor
+    assert set(found) == {1}
     # A single table, and fields of one size, have nothing to be unequal about.
     assert Mde.plan(TableShape(100, 16), 0.5).width == 6
-    assert widths(0.5, sizes={"a": 1000, "b": 1000})[0] == [7, 7]
+    assert widths(0.5, sizes={"a": 1000, "b": 1000})[0] == [8, 7]
     assert Mde.plan(TableShape(1, 8), 32).width == 8
     assert Mde.plan(TableShape(100, 16), 116 * 4 * 3, None, {"width": 3}).width == 3
     with pytest.raises(BudgetInfeasible):

@@ -11,9 +11,9 @@ import pytest
 from tests import reference
 from vecstore.errors import AlreadyExistsError, BudgetInfeasible, CorruptionError, InvalidArgumentError
 from vecstore.kernels.unified import name_key
+from vecstore.planning import plan_fields, stored_bytes
 from vecstore.schemes import chunks
 from vecstore.schemes.base import TableShape
-from vecstore.schemes.planning import plan_fields
 from vecstore.schemes.unified import Unified, salts_of
 from vecstore.types import Metric
 
@@ -142,7 +142,7 @@ def test_the_plan_of_many_fields_knows_them():
                                         {"name": "item", "size": 30}, {"name": "tag", "size": 7})  # fmt: skip
     assert part.exempt == ("gender", "tag")
     assert part.width == 3
-    assert part.nbytes(SHAPE) <= SHAPE.float32_bytes // 2 < part.nbytes(SHAPE) + 12
+    assert stored_bytes(fields, 12) <= SHAPE.float32_bytes // 2 < stored_bytes(fields, 12) + 14
     with pytest.raises(BudgetInfeasible):
         plan_fields("unified", SIZES, 12, 0.05, parameters={"exempt_below": 8})
 

@@ -25,9 +25,9 @@ from vecstore.schemes.checks import (
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.hash import bucket_means
 from vecstore.schemes.indirect import SharedScorer
-from vecstore.schemes.ranked_bitmap import bitmap_nbytes, most_frequent, pack, stored_bitmap
+from vecstore.schemes.ranked_bitmap import bitmap_forms, bitmap_nbytes, most_frequent, pack, stored_bitmap
 from vecstore.schemes.scorer import CheckedScorer, check_rows
-from vecstore.types import F32, I64, U32, U64, Metric
+from vecstore.types import F32, I64, U32, U64, ArrayForm, Metric
 
 __all__ = ["Adapt", "AdaptTable", "adapted_places"]
 
@@ -110,9 +110,13 @@ class Adapt(Scheme, frozen=True, kw_only=True, tag="adapt"):
         shared = max(min(fitting, shape.rows) - hot, int(hot < max(shape.rows, 1)))
         return cls.from_dict({"hot": hot, "shared": shared, **given, "scheme": cls.name})
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``rows``, ``words``, ``ranks`` and ``salt``."""
-        return (self.hot + self.shared) * shape.dim * 4 + bitmap_nbytes(shape.rows) + _SALT_BYTES
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``rows``, ``words``, ``ranks`` and ``salt``."""
+        return {
+            "rows": ArrayForm(np.float32, (self.hot + self.shared, shape.dim)),
+            **bitmap_forms(shape.rows),
+            "salt": ArrayForm(np.uint64, (1,)),
+        }
 
     def fit(
         self,

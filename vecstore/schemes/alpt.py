@@ -12,10 +12,10 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import scales as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
-from vecstore.schemes.checks import check_budget, check_magnitude, stored_array, table_matrix
+from vecstore.schemes.checks import allowed_bytes, check_floor, check_magnitude, stored_array, table_matrix
 from vecstore.schemes.coded import LARGEST, Codes, RowScaledTable, code_type, coded_rows, limit_of, stored_codes
 from vecstore.schemes.int8 import Int8Table
-from vecstore.types import F32
+from vecstore.types import F32, ArrayForm
 
 __all__ = ["Alpt"]
 
@@ -76,14 +76,18 @@ class Alpt(Scheme, frozen=True, kw_only=True, tag="alpt"):
         frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
         parameters: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Give the config if its bytes fit the budget; the bits are given, not chosen; see :meth:`Scheme.plan`."""
-        planned = cls.from_dict({**(parameters or {}), "scheme": cls.name})
-        check_budget(cls.name, shape, planned.nbytes(shape), budget)
-        return planned
+        """Give codes of 16 bits where they fit the budget, else of 8; see :meth:`Scheme.plan`."""
+        candidates = [cls.from_dict({"bits": bits, **(parameters or {}), "scheme": cls.name}) for bits in (16, 8)]
+        allowed = allowed_bytes(shape, budget)
+        check_floor(cls.name, allowed, min(scheme.nbytes(shape) for scheme in candidates))
+        return next(scheme for scheme in candidates if scheme.nbytes(shape) <= allowed)
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``codes`` and ``scales``."""
-        return shape.rows * (shape.dim * self.bits // 8 + 4)
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``codes`` and ``scales``."""
+        return {
+            "codes": ArrayForm(self.kind, (shape.rows, shape.dim)),
+            "scales": ArrayForm(np.float32, (shape.rows,)),
+        }
 
     def check(self, vectors: F32) -> None:
         """Refuse values so near the end of float32 that the largest code times a rounded step would pass it.

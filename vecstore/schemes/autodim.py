@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
-from vecstore.schemes.checks import allowed_bytes, check_budget, check_floor, table_matrix
-from vecstore.schemes.full import Full
+from vecstore.schemes.checks import allowed_bytes, check_budget, table_matrix
 from vecstore.schemes.projected import (
     ProjectedTable,
     check_width,
     fitted_projection,
     open_projected,
     principal_axes,
+    projected_forms,
+    widest,
     width_bytes,
 )
-from vecstore.types import F32
+from vecstore.types import F32, ArrayForm
 
 __all__ = ["Autodim", "candidates", "worthwhile"]
 
@@ -29,10 +30,10 @@ __all__ = ["Autodim", "candidates", "worthwhile"]
 class Autodim(Scheme, frozen=True, kw_only=True, tag="autodim"):
     """Row ``id`` is ``rows[id] @ projection + bias``, with ``width`` of dim dimensions; whole rows where width = dim.
 
-    A plan reserves bytes for every field: about the same width for each. The search, which knows all fields, spends the
-    bytes of all of them where its weights say (see ``vecstore.training.autodim``), so a frozen table may have other
-    widths than its plan, and at most as many bytes. Fitted to a matrix, the projection holds the principal axes of the
-    rows less their mean, and fields share their bytes by what their axes hold (:meth:`plan_fitted`).
+    A plan reserves bytes for every field. The search, which knows all fields, spends the bytes of all of them where its
+    weights say (see ``vecstore.training.autodim``), so a frozen table may have other widths than its plan, and at most
+    as many bytes. Fitted to a matrix, the projection holds the principal axes of the rows less their mean, and fields
+    share their bytes by what their axes hold (:meth:`plan_fitted`).
 
     Attributes
     ----------
@@ -50,7 +51,13 @@ class Autodim(Scheme, frozen=True, kw_only=True, tag="autodim"):
     family: ClassVar[Family] = Family.DIMENSION
     paper: ClassVar[str] = "Zhao et al., AutoDim, WWW 2021"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, fitting=Fitting.CLOSED_FORM, appendable=False, exact=False, graph=True, trained=True
+        posthoc=True,
+        fitting=Fitting.CLOSED_FORM,
+        appendable=False,
+        exact=False,
+        graph=True,
+        trained=True,
+        searched=True,
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
 
@@ -77,45 +84,9 @@ class Autodim(Scheme, frozen=True, kw_only=True, tag="autodim"):
             planned = cls.from_dict({**given, "scheme": cls.name})
             check_budget(cls.name, shape, planned.nbytes(shape), budget)
             return planned
-        (width,) = cls._widths([shape], allowed_bytes(shape, budget))
+        widths = range(candidates(shape.dim)[0], shape.dim + 1)
+        width = widest(cls.name, shape, widths, allowed_bytes(shape, budget), biased=True)
         return cls.from_dict({**given, "width": width, "scheme": cls.name})
-
-    @classmethod
-    def plan_fields(
-        cls,
-        shapes: Sequence[TableShape],
-        allowed: int,
-        frequency: Sequence[NDArray[np.int64] | None],  # noqa: ARG003
-        parameters: Mapping[str, Any],
-    ) -> list[Scheme] | None:
-        """Reserve bytes for every field; one that no candidate makes smaller stays ``full`` and is not searched."""
-        if "width" in parameters:
-            return None
-        return [
-            cls.from_dict({**parameters, "width": width, "scheme": cls.name}) if len(worthwhile(shape)) > 1 else Full()
-            for width, shape in zip(cls._widths(shapes, allowed), shapes, strict=True)
-        ]
-
-    @classmethod
-    def _widths(cls, shapes: Sequence[TableShape], allowed: int) -> list[int]:
-        """Give the largest width that all fields can have, and one more to as many as still fit, small fields first."""
-        dim = shapes[0].dim
-
-        def at(width: int, shape: TableShape) -> int:
-            return width if width_bytes(shape, width, biased=True) < shape.float32_bytes else dim
-
-        def nbytes(widths: list[int]) -> int:
-            return sum(width_bytes(shape, width, biased=True) for width, shape in zip(widths, shapes, strict=True))
-
-        best = [at(candidates(dim)[0], shape) for shape in shapes]
-        check_floor(cls.name, allowed, nbytes(best))
-        for width in range(candidates(dim)[0] + 1, dim + 1):
-            for field in sorted(range(len(shapes)), key=lambda field: shapes[field].rows):
-                wider = [*best[:field], at(width, shapes[field]), *best[field + 1 :]]
-                if nbytes(wider) > allowed:
-                    return best
-                best = wider
-        return best
 
     @classmethod
     def plan_fitted(
@@ -143,10 +114,10 @@ class Autodim(Scheme, frozen=True, kw_only=True, tag="autodim"):
                 widths[-field], left = -width, left - added
         return [cls(width=width) for width in widths]
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``rows``, ``projection`` and ``bias``."""
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``rows``, ``projection`` and ``bias``."""
         check_width(self, self.width, shape)
-        return width_bytes(shape, self.width, biased=True)
+        return projected_forms(shape, self.width, biased=True)
 
     def fit(
         self,

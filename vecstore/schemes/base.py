@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vecstore.config import Config
 from vecstore.kernels.scoring import Scorer
-from vecstore.types import F32, I64, Metric
+from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = [
     "Capabilities",
@@ -30,6 +30,7 @@ __all__ = [
     "Scheme",
     "Scorer",
     "TableShape",
+    "popularity_of",
 ]
 
 #: Called with (rows done, rows in all).
@@ -85,6 +86,11 @@ class TableShape(msgspec.Struct, frozen=True):
         return self.rows * self.dim * 4
 
 
+def popularity_of(shape: TableShape, counts: I64 | None) -> float:
+    """Give how often an id of a field occurs on average; as if every field occurred once where that is not known."""
+    return (1.0 if counts is None else float(counts.sum())) / max(shape.rows, 1)
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a scheme can do, so that callers ask instead of testing for names.
 
@@ -108,6 +114,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     unseen : bool
         Ids beyond a field have vectors too, because vectors are computed from ids: the table has ``lookup_unseen``
         (see :class:`OpenTable`).
+    searched : bool
+        Training decides the form of fields together, within the bytes that their plans reserve.
     """
 
     posthoc: bool
@@ -118,6 +126,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     joint: bool = False
     trained: bool = False
     unseen: bool = False
+    searched: bool = False
 
 
 @runtime_checkable
@@ -219,18 +228,15 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
     def plan_fields(
         cls,
         shapes: Sequence[TableShape],  # noqa: ARG003
-        allowed: int,  # noqa: ARG003
         frequency: Sequence[NDArray[np.int64] | None],  # noqa: ARG003
         parameters: Mapping[str, Any],  # noqa: ARG003
-    ) -> list[Scheme] | None:
-        """Choose the schemes of several fields together, where the method has a rule that couples them.
+    ) -> Callable[[float], list[Scheme]] | None:
+        """Give the rule by which fields share bytes, where the method has one that couples them.
 
         Parameters
         ----------
         shapes : sequence of TableShape
             One a field.
-        allowed : int
-            Bytes of all fields together.
         frequency : sequence of (int64[rows] or None)
             How often each id is used, by field.
         parameters : mapping
@@ -238,13 +244,9 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
 
         Returns
         -------
-        list of Scheme or None
-            One a field; None (the default) where every field is planned by itself with :meth:`plan`.
-
-        Raises
-        ------
-        BudgetInfeasible
-            Carries the floor in bytes.
+        callable or None
+            Gives one scheme a field for a number from 0 (the smallest table) to 1 (the largest); no field shrinks as
+            it grows. None (the default) where every field is planned by itself, at the same share of its bytes.
         """
         return None
 
@@ -274,9 +276,17 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
         return list(planned)
 
     @abstractmethod
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes that a table of ``shape`` takes on disk, exactly."""
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give type and shape of every array of a table of ``shape``, by name.
+
+        They follow from the config alone, in an order that is part of the format: small tables are stored without
+        saying it again (:mod:`vecstore.schemes.packing`).
+        """
         ...
+
+    def nbytes(self, shape: TableShape) -> int:
+        """Bytes of the arrays of a table of ``shape``, exactly."""
+        return sum(form.nbytes for form in self.array_forms(shape).values())
 
     def check(self, vectors: F32) -> None:
         """Refuse values that the scheme cannot hold, before anything is written.

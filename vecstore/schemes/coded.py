@@ -27,7 +27,7 @@ from vecstore.schemes.checks import (
     table_matrix,
 )
 from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
-from vecstore.types import F32, I64, Metric
+from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = [
     "Codes",
@@ -231,10 +231,11 @@ class IntegerScheme(Scheme, frozen=True, kw_only=True):
         check_budget(cls.name, shape, planned.nbytes(shape), budget)
         return planned
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``codes`` and ``scales`` or ``scale``."""
-        n_scales = shape.rows if self.scales == "row" else 1
-        return shape.rows * shape.dim * self.kind().itemsize + n_scales * 4
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``codes``, and ``scales`` or ``scale``."""
+        scales = {"scales": (shape.rows,)} if self.scales == "row" else {"scale": (1,)}
+        codes = {"codes": ArrayForm(self.kind, (shape.rows, shape.dim))}
+        return codes | {name: ArrayForm(np.float32, size) for name, size in scales.items()}
 
     def check(self, vectors: F32) -> None:
         """Refuse values so near the end of float32 that the largest code times a rounded scale would pass it.

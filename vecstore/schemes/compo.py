@@ -28,7 +28,7 @@ from vecstore.schemes.factored import FactoredScorer
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import DecodingScorer
 from vecstore.schemes.scorer import CheckedScorer, bias_of, check_rows
-from vecstore.types import F32, I64, Metric
+from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = ["Compo", "CompoTable"]
 
@@ -102,9 +102,12 @@ class Compo(Scheme, frozen=True, kw_only=True, tag="compo"):
             return planned
         return cls.from_dict({**settings, "remainders": _largest(shape.rows, smallest, allowed // (shape.dim * 4))})
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``quotient`` and ``remainder``."""
-        return (self.quotients(shape.rows) + self.remainders) * shape.dim * 4
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``quotient`` and ``remainder``."""
+        return {
+            "quotient": ArrayForm(np.float32, (self.quotients(shape.rows), shape.dim)),
+            "remainder": ArrayForm(np.float32, (self.remainders, shape.dim)),
+        }
 
     def fit(
         self,

@@ -25,7 +25,7 @@ from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import SharedScorer
 from vecstore.schemes.merging import merged_blocks
 from vecstore.schemes.scorer import CheckedScorer, check_rows
-from vecstore.types import F32, I64, Metric
+from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = ["Dedup", "DedupTable", "blocks_of", "deduplicated"]
 
@@ -106,10 +106,12 @@ class Dedup(Scheme, frozen=True, kw_only=True, tag="dedup"):
         settings = chosen.to_dict()
         return cls.from_dict({**settings, "blocks": _most_blocks(chosen, shape, allowed)})
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``blocks`` and ``map``."""
-        map_bytes = blocks_of(shape.rows, self.block_rows) * self.map_dtype.itemsize
-        return self.blocks * self.block_rows * shape.dim * 4 + map_bytes
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``blocks`` and ``map``."""
+        return {
+            "blocks": ArrayForm(np.float32, (self.blocks, self.block_rows, shape.dim)),
+            "map": ArrayForm(self.map_dtype.type, (blocks_of(shape.rows, self.block_rows),)),
+        }
 
     def fit(
         self,

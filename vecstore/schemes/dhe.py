@@ -26,7 +26,7 @@ from vecstore.schemes.checks import (
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import DecodingScorer
 from vecstore.schemes.scorer import CheckedScorer, check_rows
-from vecstore.types import F32, I64, U64, Metric
+from vecstore.types import F32, I64, U64, ArrayForm, Metric
 
 __all__ = ["HIDDEN_LAYERS", "MAX_HASHES", "Dhe", "DheTable"]
 
@@ -117,9 +117,13 @@ class Dhe(Scheme, frozen=True, kw_only=True, tag="dhe"):
         sizes = [self.hashes, *[self.width] * HIDDEN_LAYERS, dim]
         return list(pairwise(sizes))
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``salts``, weights and biases."""
-        return 8 * self.hashes + 4 * sum((inputs + 1) * outputs for inputs, outputs in self.layer_shapes(shape.dim))
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``salts``, weights and biases."""
+        forms = {"salts": ArrayForm(np.uint64, (self.hashes,))}
+        for number, size in enumerate(self.layer_shapes(shape.dim)):
+            forms[f"weights{number}"] = ArrayForm(np.float32, size)
+            forms[f"biases{number}"] = ArrayForm(np.float32, size[1:])
+        return forms
 
     def fit(
         self,

@@ -30,7 +30,7 @@ from vecstore.schemes.base import (
 from vecstore.schemes.checks import output_buffer
 from vecstore.schemes.scorer import CheckedScorer, check_rows
 from vecstore.table_api import OnUnknown
-from vecstore.types import F32, I64, Metric
+from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = ["Field", "Fields", "FieldsTable", "FitPart", "Part", "PartScorer", "check_fields", "starts_of"]
 
@@ -137,7 +137,7 @@ class Fields(Scheme, frozen=True, kw_only=True, tag="fields"):
         frequency: NDArray[np.int64] | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Refuse: fields are planned by :func:`vecstore.schemes.planning.plan_fields`, which knows their names.
+        """Refuse: fields are planned by :func:`vecstore.planning.plan_fields`, which knows their names.
 
         Raises
         ------
@@ -149,11 +149,18 @@ class Fields(Scheme, frozen=True, kw_only=True, tag="fields"):
             field="scheme",
         )
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of all parts."""
-        return sum(
-            scheme.nbytes(part) for scheme, part in zip(self.schemes(), self.part_shapes(shape.dim), strict=True)
-        )
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give the arrays of all parts, named ``<part>.<array>``."""
+        return {
+            f"{number}.{name}": form
+            for number, forms in enumerate(self.part_forms(shape.dim))
+            for name, form in forms.items()
+        }
+
+    def part_forms(self, dim: int) -> list[dict[str, ArrayForm]]:
+        """Give the arrays of each part."""
+        parts = zip(self.schemes(), self.part_shapes(dim), strict=True)
+        return [scheme.array_forms(shape) for scheme, shape in parts]
 
     def fit(
         self,

@@ -22,7 +22,7 @@ from vecstore.schemes.checks import (
 )
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.scorer import KernelScorer, check_rows
-from vecstore.types import F32, I64, U16, Metric
+from vecstore.types import F32, I64, U16, ArrayForm, Metric
 
 __all__ = ["Float16", "Float16Table"]
 
@@ -62,9 +62,9 @@ class Float16(Scheme, frozen=True, kw_only=True, tag="float16"):
         check_budget(cls.name, shape, planned.nbytes(shape), budget)
         return planned
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``rows``."""
-        return shape.rows * shape.dim * 2
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``rows``."""
+        return {"rows": ArrayForm(np.float16, (shape.rows, shape.dim))}
 
     def check(self, vectors: F32) -> None:
         """Refuse values beyond 65504 in either direction.

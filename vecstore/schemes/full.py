@@ -15,7 +15,7 @@ from vecstore.kernels.distance import Operands, PlainDot, PlainL2
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
 from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
-from vecstore.types import F32, I64, Metric
+from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = ["Full", "FullTable"]
 
@@ -52,9 +52,9 @@ class Full(Scheme, frozen=True, kw_only=True, tag="full"):
         check_budget(cls.name, shape, planned.nbytes(shape), budget)
         return planned
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``rows``."""
-        return shape.float32_bytes
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``rows``."""
+        return {"rows": ArrayForm(np.float32, (shape.rows, shape.dim))}
 
     def fit(
         self,

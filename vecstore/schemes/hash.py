@@ -24,7 +24,7 @@ from vecstore.schemes.checks import (
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import SharedScorer
 from vecstore.schemes.scorer import CheckedScorer, check_rows
-from vecstore.types import F32, I64, U64, Metric
+from vecstore.types import F32, I64, U64, ArrayForm, Metric
 
 __all__ = ["Hash", "HashTable", "bucket_means"]
 
@@ -88,9 +88,9 @@ class Hash(Scheme, frozen=True, kw_only=True, tag="hash"):
         check_floor(cls.name, allowed, planned.nbytes(shape))
         return planned
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``rows`` and ``salt``."""
-        return self.buckets * shape.dim * 4 + _SALT_BYTES
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``rows`` and ``salt``."""
+        return {"rows": ArrayForm(np.float32, (self.buckets, shape.dim)), "salt": ArrayForm(np.uint64, (1,))}
 
     def fit(
         self,

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
-from vecstore.schemes.checks import allowed_bytes, check_budget, check_floor, table_matrix
-from vecstore.schemes.full import Full
-from vecstore.schemes.projected import ProjectedTable, check_width, fitted_projection, open_projected, width_bytes
-from vecstore.types import F32
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape, popularity_of
+from vecstore.schemes.checks import allowed_bytes, check_budget, table_matrix
+from vecstore.schemes.projected import (
+    ProjectedTable,
+    check_width,
+    fitted_projection,
+    open_projected,
+    projected_forms,
+    widest,
+)
+from vecstore.types import F32, ArrayForm
 
 __all__ = ["Mde", "popularity_widths"]
-
-#: Halvings of the rule's parameter; widths change at a few dozen places of it.
-_STEPS = 60
 
 
 class Mde(Scheme, frozen=True, kw_only=True, tag="mde"):
@@ -68,7 +71,7 @@ class Mde(Scheme, frozen=True, kw_only=True, tag="mde"):
         cls,
         shape: TableShape,
         budget: float | int,
-        frequency: NDArray[np.int64] | None = None,
+        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
         parameters: Mapping[str, Any] | None = None,
     ) -> Self:
         """Give the largest width that fits the budget; see :meth:`Scheme.plan`."""
@@ -77,63 +80,34 @@ class Mde(Scheme, frozen=True, kw_only=True, tag="mde"):
             planned = cls.from_dict({**given, "scheme": cls.name})
             check_budget(cls.name, shape, planned.nbytes(shape), budget)
             return planned
-        (width,) = cls._widths([shape], allowed_bytes(shape, budget), [frequency], given)
+        rounding = cls.from_dict({**given, "width": 1, "scheme": cls.name}).rounding
+        widths = {_rounded(width, shape.dim, rounding) for width in range(1, shape.dim + 1)}
+        width = widest(cls.name, shape, widths, allowed_bytes(shape, budget), biased=False)
         return cls.from_dict({**given, "width": width, "scheme": cls.name})
 
     @classmethod
     def plan_fields(
         cls,
         shapes: Sequence[TableShape],
-        allowed: int,
         frequency: Sequence[NDArray[np.int64] | None],
         parameters: Mapping[str, Any],
-    ) -> list[Scheme] | None:
+    ) -> Callable[[float], list[Scheme]] | None:
         """Give the widths of all fields by the rule of popularity; see :meth:`Scheme.plan_fields`."""
         if "width" in parameters:
             return None
-        widths = cls._widths(shapes, allowed, frequency, parameters)
-        return [
-            Full() if width == shape.dim else cls.from_dict({**parameters, "width": width, "scheme": cls.name})
-            for width, shape in zip(widths, shapes, strict=True)
-        ]
-
-    @classmethod
-    def _widths(
-        cls,
-        shapes: Sequence[TableShape],
-        allowed: int,
-        frequency: Sequence[NDArray[np.int64] | None],
-        parameters: Mapping[str, Any],
-    ) -> list[int]:
-        """Give the widths at the smallest parameter of the rule whose bytes are allowed."""
         rounding = cls.from_dict({**parameters, "width": 1, "scheme": cls.name}).rounding
-        popularity = [_popularity(shape, counts) for shape, counts in zip(shapes, frequency, strict=True)]
+        popularity = [popularity_of(shape, counts) for shape, counts in zip(shapes, frequency, strict=True)]
 
-        def widths_at(parameter: float) -> list[int]:
-            wanted = popularity_widths(popularity, shapes[0].dim, parameter, rounding)
-            return [_worthwhile(width, shape) for width, shape in zip(wanted, shapes, strict=True)]
+        def at(share: float) -> list[Scheme]:
+            wanted = popularity_widths(popularity, shapes[0].dim, 2 - 2 * share, rounding)
+            return [cls.from_dict({**parameters, "width": own, "scheme": cls.name}) for own in wanted]
 
-        def nbytes(widths: list[int]) -> int:
-            return sum(width_bytes(shape, width, biased=False) for width, shape in zip(widths, shapes, strict=True))
+        return at
 
-        largest, best = widths_at(0.0), widths_at(2.0)
-        check_floor(cls.name, allowed, nbytes(best))
-        if nbytes(largest) <= allowed:
-            return largest
-        low, high = 0.0, 2.0
-        for _ in range(_STEPS):
-            middle = (low + high) / 2
-            widths = widths_at(middle)
-            if nbytes(widths) <= allowed:
-                best, high = widths, middle
-            else:
-                low = middle
-        return best
-
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``rows`` and ``projection``."""
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``rows`` and ``projection``."""
         check_width(self, self.width, shape)
-        return width_bytes(shape, self.width, biased=False)
+        return projected_forms(shape, self.width, biased=False)
 
     def fit(
         self,
@@ -176,18 +150,10 @@ def popularity_widths(popularity: Sequence[float], dim: int, parameter: float, r
     alpha, base = min(parameter, 1.0), dim ** min(1.0, 2 - parameter)
     highest = max(popularity)
     wanted = [base * (own / highest) ** alpha if highest > 0 else base for own in popularity]
-    if rounding == "integer":
-        rounded = [math.floor(width + 0.5) for width in wanted]
-    else:
-        rounded = [2 ** math.floor(math.log2(max(width, 1)) + 0.5) for width in wanted]
-    return [min(max(width, 1), dim) for width in rounded]
+    return [_rounded(width, dim, rounding) for width in wanted]
 
 
-def _popularity(shape: TableShape, counts: NDArray[np.int64] | None) -> float:
-    """Give how often an id of a field occurs on average; as if every field occurred once where that is not known."""
-    return (1.0 if counts is None else float(counts.sum())) / max(shape.rows, 1)
-
-
-def _worthwhile(width: int, shape: TableShape) -> int:
-    """Give the whole dimensions where a smaller width with its projection would take no fewer bytes."""
-    return width if width_bytes(shape, width, biased=False) < shape.float32_bytes else shape.dim
+def _rounded(width: float, dim: int, rounding: str) -> int:
+    """Give a width from 1 to ``dim``."""
+    power = 2 ** math.floor(math.log2(max(width, 1)) + 0.5)
+    return min(max(math.floor(width + 0.5) if rounding == "integer" else power, 1), dim)

@@ -23,10 +23,10 @@ from vecstore.schemes.checks import (
     stored_array,
     table_matrix,
 )
-from vecstore.schemes.ranked_bitmap import bitmap_nbytes, most_frequent, pack, stored_bitmap
+from vecstore.schemes.ranked_bitmap import bitmap_forms, most_frequent, pack, stored_bitmap
 from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
 from vecstore.schemes.tiered_kmeans import nearest, tiered_centroids
-from vecstore.types import F32, I64, U8, Mask, Metric
+from vecstore.types import F32, I64, U8, ArrayForm, Mask, Metric
 
 __all__ = ["COLD_CENTROIDS", "HOT_CENTROIDS", "Mgqe", "MgqeTable", "tiered_table"]
 
@@ -112,11 +112,15 @@ class Mgqe(Scheme, frozen=True, kw_only=True, tag="mgqe"):
             raise InvalidArgumentError(f"mgqe.parts: {self.parts} does not divide {dim} dimensions", field="parts")
         return dim // self.parts
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``codebook``, ``hot``, ``cold``, ``words`` and ``ranks``."""
-        codebook = self.parts * HOT_CENTROIDS * self.width(shape.dim) * 4
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``codebook``, ``hot``, ``cold``, ``words`` and ``ranks``."""
         hot = self.hot_rows(shape.rows)
-        return codebook + hot * self.parts + self._cold_bytes(shape.rows - hot) + bitmap_nbytes(shape.rows)
+        return {
+            "codebook": ArrayForm(np.float32, (self.parts, HOT_CENTROIDS, self.width(shape.dim))),
+            "hot": ArrayForm(np.uint8, (hot, self.parts)),
+            "cold": ArrayForm(np.uint8, (self._cold_bytes(shape.rows - hot),)),
+            **bitmap_forms(shape.rows),
+        }
 
     def _cold_bytes(self, rows: int) -> int:
         return -(-rows * self.parts * COLD_BITS // 8)

@@ -27,7 +27,7 @@ from vecstore.schemes.fields import Field, check_fields, starts_of
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.prefixes import select
 from vecstore.schemes.scorer import CheckedScorer, KernelScorer, check_rows
-from vecstore.types import F32, I64, U16, U32, U64, Mask, Metric
+from vecstore.types import F32, I64, U16, U32, U64, ArrayForm, Mask, Metric
 
 __all__ = ["OptEmbed", "OptEmbedTable", "PrefixScorer", "prefix_table"]
 
@@ -97,10 +97,13 @@ class OptEmbed(Scheme, frozen=True, kw_only=True, tag="optembed"):
         most = min(smallest.values + (allowed - floor) // 4, shape.rows * shape.dim)
         return cls.from_dict({**given, "values": most})
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``values``, of the bitmap of kept rows, and of ``dims``; of a planned config, at most so many."""
-        stored = min(self.values, shape.rows * shape.dim)
-        return 4 * stored + ranked_bitmap.bitmap_nbytes(shape.rows) + 2 * len(self.fields)
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``values``, ``words``, ``ranks`` and ``dims``; a table of a planned config has at most so many."""
+        return {
+            "values": ArrayForm(np.float32, (min(self.values, shape.rows * shape.dim),)),
+            **ranked_bitmap.bitmap_forms(shape.rows),
+            "dims": ArrayForm(np.uint16, (len(self.fields),)),
+        }
 
     def fit(
         self,

@@ -24,10 +24,20 @@ from vecstore.errors import CorruptionError
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.sparse import BitmapPlaces, BlockPlaces, Places
 from vecstore.schemes.checks import stored_array
-from vecstore.schemes.ranked_bitmap import bitmap_nbytes, pack, stored_bitmap
-from vecstore.types import F32, Mask
+from vecstore.schemes.ranked_bitmap import bitmap_forms, pack, stored_bitmap
+from vecstore.types import F32, ArrayForm, Mask
 
-__all__ = ["CODINGS", "Coding", "affordable", "encode", "keep_largest", "named", "places_nbytes", "stored_places"]
+__all__ = [
+    "CODINGS",
+    "Coding",
+    "affordable",
+    "encode",
+    "keep_largest",
+    "named",
+    "places_forms",
+    "places_nbytes",
+    "stored_places",
+]
 
 Coding: TypeAlias = Literal["bitmap", "uint8", "uint16"]
 CODINGS: tuple[Coding, ...] = ("bitmap", "uint8", "uint16")
@@ -39,11 +49,19 @@ _OFFSETS: dict[Coding, Any] = {"uint8": np.uint8, "uint16": np.uint16}
 _VALUE_BYTES = 4
 
 
-def places_nbytes(coding: Coding, n_places: int, stored: int) -> int:
-    """Give the bytes of the arrays that say which ``stored`` of ``n_places`` places are stored."""
+def places_forms(coding: Coding, n_places: int, stored: int) -> dict[str, ArrayForm]:
+    """Give the forms of the arrays that say which ``stored`` of ``n_places`` places are stored."""
     if coding == "bitmap":
-        return bitmap_nbytes(n_places)
-    return _offset_bytes(coding) * stored + 4 * (_blocks(coding, n_places) + 1)
+        return bitmap_forms(n_places)
+    return {
+        "offsets": ArrayForm(_OFFSETS[coding], (stored,)),
+        "starts": ArrayForm(np.uint32, (_blocks(coding, n_places) + 1,)),
+    }
+
+
+def places_nbytes(coding: Coding, n_places: int, stored: int) -> int:
+    """Give the bytes of the arrays of :func:`places_forms`."""
+    return sum(form.nbytes for form in places_forms(coding, n_places, stored).values())
 
 
 def affordable(coding: Coding, n_places: int, allowed: int) -> int:

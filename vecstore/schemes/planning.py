@@ -1,130 +1,149 @@
-"""How a budget becomes parameters, for one table or for many fields under one budget."""
+"""How fields share bytes: one share for all, as large as fits, and then what is left over, field by field.
+
+Both steps are halvings of an interval whose midpoints do not depend on the budget, and a form is taken only if it fits
+and is larger than the one before. So of two budgets the larger never gives the smaller table: where the two runs first
+differ, the larger budget took a form that was too large for the smaller one, and forms only grow from there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
-
 from vecstore.errors import BudgetInfeasible
-from vecstore.schemes import from_config, get
-from vecstore.schemes.base import Scheme, TableShape
-from vecstore.schemes.checks import allowed_bytes
-from vecstore.schemes.fields import Field, Fields, Part
+from vecstore.schemes.base import Scheme, TableShape, popularity_of
+from vecstore.schemes.full import Full
 from vecstore.types import I64
 
-__all__ = ["plan_fields"]
+__all__ = ["Slot", "fill", "reachable", "share_bytes", "total_cost"]
 
-#: Halvings of the shared fraction; after 40 it is known to a billionth of a table.
-_STEPS = 40
+#: Further reachable budgets that an error lists, and how far apart two are, as a share of the float32 tables.
+_LISTED, _APART = 3, 0.005
 
 
-def plan_fields(
-    name: str,
-    sizes: Mapping[str, int],
-    dim: int,
-    budget: float | int,
-    *,
-    frequency: Mapping[str, I64] | None = None,
-    parameters: Mapping[str, Any] | None = None,
-) -> Fields:
-    """Choose how the fields of an embedding are stored so that all bytes together stay within ``budget``.
+@dataclass(frozen=True)
+class Slot:
+    """Rows that one scheme will hold: those of a field, or of all.
 
-    Schemes with one table a field get a fraction of each field's bytes, the same for all and as large as fits, unless
-    they have a rule of their own (:meth:`Scheme.plan_fields`); a field that would not become smaller stays ``full``.
-    Joint schemes get one part over all fields.
+    Attributes
+    ----------
+    scheme : type of Scheme
+    shape : TableShape
+    frequency : int64[rows] or None
+    parameters : mapping
+        Settings of the scheme that are given.
+    cost : callable
+        Gives the bytes that a scheme for these rows adds to a stored table.
+    """
+
+    scheme: type[Scheme]
+    shape: TableShape
+    frequency: I64 | None
+    parameters: Mapping[str, Any]
+    cost: Callable[[Scheme], int]
+
+    def at(self, share: float) -> Scheme:
+        """Give the scheme at a share of the rows' bytes: at least its floor, and ``full`` if that is no larger."""
+        return self.worthwhile(self._planned(int(share * self.shape.float32_bytes)))
+
+    def worthwhile(self, config: Scheme) -> Scheme:
+        """Give ``full`` in place of what makes a field no smaller; joint schemes have no fields to except."""
+        if self.scheme.capabilities.joint:
+            return config
+        # Where the form is searched later, any smaller one is reason enough to keep the field in the search.
+        compared = self._planned(0) if self.scheme.capabilities.searched else config
+        return config if self.cost(compared) < self.whole else Full()
+
+    @cached_property
+    def whole(self) -> int:
+        """Bytes that the uncompressed rows add to a stored table."""
+        return self.cost(Full())
+
+    def _planned(self, allowed: int) -> Scheme:
+        try:
+            return self.scheme.plan(self.shape, allowed, self.frequency, self.parameters)
+        except BudgetInfeasible as error:
+            return self.scheme.plan(self.shape, error.floor, self.frequency, self.parameters)
+
+
+def share_bytes(slots: Sequence[Slot]) -> Callable[[float], list[Scheme]]:
+    """Give the rule that maps a share from 0 to 1 to one scheme a slot: the method's own, or the same share for all."""
+    first = slots[0]
+    own = first.scheme.plan_fields([s.shape for s in slots], [s.frequency for s in slots], first.parameters)
+    if own is None:
+        return lambda share: [slot.at(share) for slot in slots]
+    rule = own
+    return lambda share: [slot.worthwhile(config) for slot, config in zip(slots, rule(share), strict=True)]
+
+
+def fill(slots: Sequence[Slot], allowed: int) -> list[Scheme]:
+    """Give the schemes of all slots whose bytes together fit, and use as many of them as can be.
+
+    After the common share, bytes that are left go to one field after another, the field whose ids are used most often
+    first: there a byte is read most often. Each takes the largest form of its scheme that fits.
 
     Parameters
     ----------
-    name : str
-        Of the scheme.
-    sizes : mapping of str to int
-        Field -> number of ids, in order.
-    dim : int
-        Dimensions of every row.
-    budget : float or int
-        A fraction of the float32 tables where it is a float in (0, 1], absolute bytes where it is an int.
-    frequency : mapping of str to int64[size], optional
-        How often each id occurs in the training split.
-    parameters : mapping, optional
-        Settings of the scheme that are given and not chosen by the budget.
-
-    Raises
-    ------
-    BudgetInfeasible
-        Carries the floor in bytes and says which fraction that is.
-    NotFoundError
-        There is no such scheme.
+    slots : sequence of Slot
+    allowed : int
+        Bytes of all slots; the smallest forms must fit.
     """
-    scheme = get(name)
-    fields = tuple(Field(name=field, size=size) for field, size in sizes.items())
-    total = TableShape(sum(sizes.values()), dim)
-    allowed = allowed_bytes(total, budget)
-    counts = [None if frequency is None else np.asarray(frequency[field]) for field in sizes]
-    parameters = {**scheme.field_parameters, **(parameters or {})}
-    if scheme.capabilities.joint:
-        joined = None if frequency is None else np.concatenate([frequency[field] for field in sizes])
-        config = scheme.plan(total, allowed, joined, _with_fields(scheme, fields, parameters))
-        return Fields(fields=fields, parts=(Part(scheme=config.to_dict(), fields=len(fields)),))
-
-    shapes = [TableShape(size, dim) for size in sizes.values()]
-
-    def parts_at(share: float) -> list[Scheme]:
-        return [_field_scheme(scheme, s, share, c, parameters) for s, c in zip(shapes, counts, strict=True)]
-
-    chosen = scheme.plan_fields(shapes, allowed, counts, parameters)
-    if chosen is None:
-        chosen = _largest(parts_at, shapes, allowed, total)
-    return Fields(fields=fields, parts=tuple(Part(scheme=config.to_dict()) for config in chosen))
+    at = share_bytes(slots)
+    whole = sum(slot.shape.float32_bytes for slot in slots)
+    chosen = at(_highest(lambda share: total_cost(slots, at(share)) <= allowed, whole))
+    left = allowed - total_cost(slots, chosen)
+    popularity = [popularity_of(slot.shape, slot.frequency) for slot in slots]
+    for number in sorted(range(len(slots)), key=lambda number: -popularity[number]):
+        slot, now = slots[number], chosen[number]
+        larger = _largest(slot, now, slot.cost(now) + left) if left else now
+        if slot.cost(larger) > slot.cost(now):
+            left -= slot.cost(larger) - slot.cost(now)
+            chosen[number] = larger
+    return chosen
 
 
-def _with_fields(
-    scheme: type[Scheme], fields: tuple[Field, ...], parameters: Mapping[str, Any] | None
-) -> Mapping[str, Any]:
-    """Add the fields to the parameters of a joint scheme whose config has a place for them."""
-    known = {"fields": [field.to_dict() for field in fields]} if "fields" in scheme.__struct_fields__ else {}
-    return {**(parameters or {}), **known}
+def reachable(slots: Sequence[Slot]) -> list[int]:
+    """Give the bytes of all slots at the smallest share, and of the next few steps that give larger tables.
+
+    Schemes that can use any budget have no steps worth naming, and get the first alone.
+    """
+    at = share_bytes(slots)
+    whole = sum(slot.shape.float32_bytes for slot in slots)
+    found, low = [total_cost(slots, at(0.0))], 0.0
+
+    def within(most: int, share: float) -> bool:
+        return total_cost(slots, at(share)) <= most
+
+    while len(found) <= _LISTED and not within(found[-1], 1.0):
+        last = found[-1]
+        low = _highest(partial(within, last), whole, low)
+        found.append(total_cost(slots, at(min(1.0, low + 1 / whole))))
+        if found[-1] - last < _APART * whole:
+            return found[:1]
+    return found
 
 
-def _field_scheme(
-    scheme: type[Scheme], shape: TableShape, share: float, frequency: I64 | None, parameters: Mapping[str, Any] | None
-) -> Scheme:
-    """Give the scheme of one field at a share of its bytes: at least its floor, and ``full`` if that is no larger."""
-    allowed = int(share * shape.float32_bytes)
-    try:
-        config = scheme.plan(shape, allowed, frequency, parameters)
-    except BudgetInfeasible as error:
-        if error.floor >= shape.float32_bytes:
-            return from_config("full")
-        config = scheme.plan(shape, error.floor, frequency, parameters)
-    return config if config.nbytes(shape) < shape.float32_bytes else from_config("full")
+def _largest(slot: Slot, now: Scheme, most: int) -> Scheme:
+    """Give the largest form that costs at most ``most`` bytes, which the present one does."""
+    whole = slot.shape.float32_bytes
+    share = min(1.0, now.nbytes(slot.shape) / whole)
+    return slot.at(_highest(lambda share: slot.cost(slot.at(share)) <= most, whole, share))
 
 
-def _largest(
-    parts_at: Callable[[float], list[Scheme]], shapes: list[TableShape], allowed: int, total: TableShape
-) -> list[Scheme]:
-    """Give the parts at the largest share whose bytes are allowed."""
+def _highest(fits: Callable[[float], bool], whole: int, low: float = 0.0) -> float:
+    """Give the highest share from ``low`` to 1 that fits, to a byte of ``whole``; the shares that fit are the lower."""
+    if fits(1.0):
+        return 1.0
+    step = 1.0 - low
+    for _ in range(whole.bit_length()):
+        step /= 2
+        if fits(low + step):
+            low += step
+    return low
 
-    def nbytes(parts: list[Scheme]) -> int:
-        return sum(part.nbytes(shape) for part, shape in zip(parts, shapes, strict=True))
 
-    smallest, largest = parts_at(0.0), parts_at(1.0)
-    floor = nbytes(smallest)
-    if floor > allowed:
-        raise BudgetInfeasible(
-            f"these fields need at least {floor} bytes ({floor / total.float32_bytes:.3g} of float32), and the budget "
-            f"allows {allowed}; raise the budget or choose another scheme",
-            floor=floor,
-        )
-    if nbytes(largest) <= allowed:
-        return largest
-    best, low, high = smallest, 0.0, 1.0
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        parts = parts_at(middle)
-        if nbytes(parts) <= allowed:
-            best, low = parts, middle
-        else:
-            high = middle
-    return best
+def total_cost(slots: Sequence[Slot], schemes: Sequence[Scheme]) -> int:
+    """Give the bytes that schemes, one a slot, add to a stored table."""
+    return sum(slot.cost(scheme) for slot, scheme in zip(slots, schemes, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from vecstore.kernels import projection as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import OffsetDot, OffsetL2, Operands
 from vecstore.schemes.base import Scheme, TableShape
-from vecstore.schemes.checks import output_buffer, queries_matrix, stored_array
+from vecstore.schemes.checks import check_floor, output_buffer, queries_matrix, stored_array
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
-from vecstore.types import F32, I64, Metric
+from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = [
     "ProjectedTable",
@@ -27,6 +27,8 @@ __all__ = [
     "orthonormal",
     "principal_axes",
     "products",
+    "projected_forms",
+    "widest",
     "width_bytes",
 ]
 
@@ -34,11 +36,46 @@ __all__ = [
 _TOLERANCE = 1e-4
 
 
+def projected_forms(shape: TableShape, width: int, *, biased: bool) -> dict[str, ArrayForm]:
+    """Give the arrays at a width: rows, projection and bias; the plain rows at full width."""
+    forms = {"rows": ArrayForm(np.float32, (shape.rows, width))}
+    if width < shape.dim:
+        forms["projection"] = ArrayForm(np.float32, (width, shape.dim))
+        if biased:
+            forms["bias"] = ArrayForm(np.float32, (shape.dim,))
+    return forms
+
+
 def width_bytes(shape: TableShape, width: int, *, biased: bool) -> int:
-    """Give the bytes at a width: rows, projection and bias; the plain rows at full width."""
-    if width == shape.dim:
-        return shape.float32_bytes
-    return ((shape.rows + shape.dim) * width + (shape.dim if biased else 0)) * 4
+    """Give the bytes of the arrays of :func:`projected_forms`."""
+    return sum(form.nbytes for form in projected_forms(shape, width, biased=biased).values())
+
+
+def widest(name: str, shape: TableShape, widths: Iterable[int], allowed: int, *, biased: bool) -> int:
+    """Give the largest of some widths that fits; whole rows are taken in place of widths that are not smaller.
+
+    Parameters
+    ----------
+    name : str
+        Of the scheme.
+    shape : TableShape
+    widths : iterable of int
+        From 1 to dim.
+    allowed : int
+        Bytes of the arrays.
+    biased : bool
+        Whether there is a bias.
+
+    Raises
+    ------
+    BudgetInfeasible
+        Not even the smallest fits.
+    """
+    sizes = {width: width_bytes(shape, width, biased=biased) for width in widths}
+    smaller = {width: size for width, size in sizes.items() if size < shape.float32_bytes}
+    usable = smaller if len(smaller) == len(sizes) else {**smaller, shape.dim: shape.float32_bytes}
+    check_floor(name, allowed, min(usable.values()))
+    return max(width for width, size in usable.items() if size <= allowed)
 
 
 def check_width(scheme: Scheme, width: int, shape: TableShape) -> None:

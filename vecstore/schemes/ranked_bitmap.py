@@ -15,17 +15,35 @@ from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore.kernels.bitmaps import BLOCK_WORDS, fill_places, is_set, rank
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.checks import stored_array
-from vecstore.types import I64, U32, U64, Mask
+from vecstore.types import I64, U32, U64, ArrayForm, Mask
 
-__all__ = ["bitmap_nbytes", "is_set", "most_frequent", "pack", "places", "rank", "stored_bitmap", "unpack"]
+__all__ = [
+    "bitmap_forms",
+    "bitmap_nbytes",
+    "is_set",
+    "most_frequent",
+    "pack",
+    "places",
+    "rank",
+    "stored_bitmap",
+    "unpack",
+]
 
 _WORD_BITS = 64
 _BLOCK_BITS = _WORD_BITS * BLOCK_WORDS
 
 
+def bitmap_forms(n_rows: int) -> dict[str, ArrayForm]:
+    """Give the forms of the ``words`` and ``ranks`` of ``n_rows`` rows."""
+    return {
+        "words": ArrayForm(np.uint64, (-(-n_rows // _WORD_BITS),)),
+        "ranks": ArrayForm(np.uint32, (-(-n_rows // _BLOCK_BITS),)),
+    }
+
+
 def bitmap_nbytes(n_rows: int) -> int:
     """Give the bytes of the words and ranks of ``n_rows`` rows."""
-    return -(-n_rows // _WORD_BITS) * 8 + -(-n_rows // _BLOCK_BITS) * 4
+    return sum(form.nbytes for form in bitmap_forms(n_rows).values())
 
 
 def pack(mask: Mask) -> tuple[U64, U32]:

@@ -25,7 +25,7 @@ from vecstore.schemes.checks import (
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import DecodingScorer
 from vecstore.schemes.scorer import CheckedScorer, check_rows
-from vecstore.types import F32, I64, U64, Metric
+from vecstore.types import F32, I64, U64, ArrayForm, Metric
 
 __all__ = ["Robe", "RobeTable"]
 
@@ -122,9 +122,12 @@ class Robe(Scheme, frozen=True, kw_only=True, tag="robe"):
         """Give the number of salts: one a block, and one for every 64 signs."""
         return self.blocks(dim) + (-(-dim // _WORD) if self.signed else 0)
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``array`` and ``salts``."""
-        return self.size * 4 + self.n_salts(shape.dim) * _SALT_BYTES
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``array`` and ``salts``."""
+        return {
+            "array": ArrayForm(np.float32, (self.size,)),
+            "salts": ArrayForm(np.uint64, (self.n_salts(shape.dim),)),
+        }
 
     def fit(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 from vecstore.errors import InvalidArgumentError, VecstoreError
 from vecstore.schemes.base import CompressedTable
 from vecstore.schemes.fields import Field, Fields, FieldsTable, Part
+from vecstore.types import ArrayForm
 
 __all__ = ["ROW_FIELD", "as_fields_table", "reopened"]
 
@@ -49,6 +50,7 @@ def reopened(table: FieldsTable) -> FieldsTable:
         opened = Fields.from_dict(table.scheme.to_dict()).open(table.shape, dict(table.arrays()))
     except VecstoreError as error:
         raise InvalidArgumentError(f"frozen: the table cannot be stored: {error}", field="frozen") from None
-    if opened.nbytes != sum(array.nbytes for array in table.arrays().values()):
+    forms = {name: ArrayForm(array.dtype.type, array.shape) for name, array in table.arrays().items()}
+    if forms != table.scheme.array_forms(table.shape):
         raise InvalidArgumentError("frozen: the table has arrays that its scheme does not open", field="frozen")
     return opened

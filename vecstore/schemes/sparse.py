@@ -31,11 +31,12 @@ from vecstore.schemes.places import (
     encode,
     keep_largest,
     named,
+    places_forms,
     places_nbytes,
     stored_places,
 )
 from vecstore.schemes.scorer import CheckedScorer, bias_of, check_rows
-from vecstore.types import F32, I64, Mask, Metric
+from vecstore.types import F32, I64, ArrayForm, Mask, Metric
 
 __all__ = ["SparseScheme", "SparseScorer", "SparseTable", "pruned_table"]
 
@@ -87,10 +88,11 @@ class SparseScheme(Scheme, frozen=True, kw_only=True):
         within = [config for config in fitting if floors[config.places] <= allowed]
         return max(within, key=lambda config: (config.values, -config.nbytes(shape)))
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``values`` and of the arrays of their places."""
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``values`` and the arrays of their places."""
         stored = self.stored(shape)
-        return 4 * stored + places_nbytes(self.places, shape.rows * shape.dim, stored)
+        places = places_forms(self.places, shape.rows * shape.dim, stored)
+        return {"values": ArrayForm(np.float32, (stored,)), **places}
 
     def stored(self, shape: TableShape) -> int:
         """Give the numbers that a table of ``shape`` stores."""

@@ -27,11 +27,13 @@ from vecstore.schemes.factored import FactoredScorer
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import DecodingScorer
 from vecstore.schemes.scorer import CheckedScorer, bias_of, check_rows
-from vecstore.types import F32, I64, Metric
+from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = ["Ttrec", "TtrecTable"]
 
 Three = tuple[int, int, int]
+#: Names of the cores.
+_CORES = ("first", "middle", "last")
 
 
 class Ttrec(Scheme, frozen=True, kw_only=True, tag="ttrec"):
@@ -125,10 +127,10 @@ class Ttrec(Scheme, frozen=True, kw_only=True, tag="ttrec"):
                 field="row_factors",
             )
 
-    def nbytes(self, shape: TableShape) -> int:  # noqa: ARG002
-        """Bytes of the three cores, which depend on the factors alone."""
-        square, linear = self._words()
-        return (square * self.rank + linear) * self.rank * 4
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:  # noqa: ARG002
+        """Give the three cores, which depend on the factors alone."""
+        cores = zip(_CORES, self.core_shapes(), strict=True)
+        return {name: ArrayForm(np.float32, size) for name, size in cores}
 
     def fit(
         self,
@@ -160,8 +162,7 @@ class Ttrec(Scheme, frozen=True, kw_only=True, tag="ttrec"):
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> TtrecTable:
         """Make a table of ``first``, ``middle``, ``last``, float32 of :meth:`core_shapes`; see :meth:`Scheme.open`."""
         self._check_shape(shape)
-        names = ("first", "middle", "last")
-        cores = (stored_array(arrays, name, np.float32, s) for name, s in zip(names, self.core_shapes(), strict=True))
+        cores = (stored_array(arrays, name, np.float32, s) for name, s in zip(_CORES, self.core_shapes(), strict=True))
         return TtrecTable(self, shape, *(frozen(core) for core in cores))
 
 

@@ -27,11 +27,10 @@ from vecstore.schemes.collisions import FieldCollisions, field_collisions
 from vecstore.schemes.fields import Field, check_fields, starts_of
 from vecstore.schemes.hash import bucket_means
 from vecstore.schemes.scorer import CheckedScorer, check_rows
-from vecstore.types import F32, I64, U64, Metric
+from vecstore.types import F32, I64, U64, ArrayForm, Metric
 
 __all__ = ["Unified", "UnifiedTable", "salts_of"]
 
-_KEY_BYTES = _SALT_BYTES = 8
 #: Look-ups an id, the first of these that divides the dimensions.
 _LOOKUPS = (2, 3, 4, 5, 1)
 
@@ -157,10 +156,13 @@ class Unified(Scheme, frozen=True, kw_only=True, tag="unified"):
         own = sum(field.size for field in self.fields if field.name in self.exempt)
         return self.buckets + own * self.lookups(dim)
 
-    def nbytes(self, shape: TableShape) -> int:
-        """Bytes of ``rows``, ``salts`` and ``key``."""
-        salts = len(self.fields) * self.lookups(shape.dim) * _SALT_BYTES
-        return self.table_rows(shape.dim) * self.width * 4 + salts + _KEY_BYTES
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``rows``, ``salts`` and ``key``."""
+        return {
+            "rows": ArrayForm(np.float32, (self.table_rows(shape.dim), self.width)),
+            "salts": ArrayForm(np.uint64, (len(self.fields), self.lookups(shape.dim))),
+            "key": ArrayForm(np.uint64, (1,)),
+        }
 
     def fit(
         self,

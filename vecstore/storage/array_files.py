@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vecstore.errors import CorruptionError
 from vecstore.storage.checksum import BLOCK_BYTES, block_digest
-from vecstore.types import I64, U64
+from vecstore.types import I64, U64, ArrayForm
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
@@ -33,6 +33,13 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, in
             offsets[name] = sink.tell()
             pa.ipc.write_tensor(pa.Tensor.from_numpy(np.ascontiguousarray(array)), sink)
     return offsets
+
+
+def message_bytes(form: ArrayForm) -> int:
+    """Give an upper bound of what an array of a form adds to a file: message, body and padding."""
+    # Measured: messages have 192 bytes in front of the body for one axis, and at most 64 more for each further axis.
+    framing = 64 * (2 + max(len(form.shape), 1))
+    return framing + -(-form.nbytes // 64) * 64
 
 
 class MappedFile:

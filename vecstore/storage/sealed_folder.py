@@ -133,6 +133,7 @@ class SealedFolder(Generic[_Description]):
             )
         self.folder = folder
         self.description = self._parse(data)
+        self.description_bytes = len(data)
         self._files: dict[str, MappedFile] = {}
         checksums = self.description.files[CHECKSUMS]
         sealed = MappedFile(

@@ -15,9 +15,9 @@ import numpy as np
 
 from vecstore.errors import InvalidArgumentError, MissingDependencyError
 from vecstore.kernels.hashing import derived_salts
+from vecstore.planning import plan_fields
 from vecstore.schemes import get
 from vecstore.schemes.base import Scheme, TableShape
-from vecstore.schemes.planning import plan_fields
 from vecstore.training.calls import StageWarning
 from vecstore.training.checks import (
     check_dim,
@@ -58,7 +58,10 @@ def embedding(
         Dimensions of every row.
     budget : float or int
         A fraction of the float32 tables where it is a float in (0, 1], absolute bytes where it is an int. It covers
-        every byte of the arrays that will be written; a stored table adds about 1 kB of description and framing.
+        every byte of the files of a stored version, description and framing included (``frozen.nbytes`` is that of
+        the arrays alone). At 1.0 fields that a scheme does not make smaller are whole; schemes whose largest form is
+        smaller (``int8``, ``alpt``, ``mgqe``), and joint ones, which share rows over all fields, stay lossy. See
+        :func:`vecstore.planning.plan_fields`.
     frequency : mapping of str to int64[size], optional
         How often each id of every field occurs in the training split; some methods need it.
     seed : int
@@ -75,7 +78,7 @@ def embedding(
     NotFoundError
         There is no such scheme.
     BudgetInfeasible
-        Carries the floor in bytes.
+        Carries the floor and the next reachable budgets in bytes.
     MissingDependencyError
         torch is not installed.
     """

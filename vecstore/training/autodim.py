@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.hashing import derived_salts
+from vecstore.planning import scheme_bytes
 from vecstore.schemes.autodim import Autodim, candidates, worthwhile
 from vecstore.schemes.base import TableShape
-from vecstore.schemes.projected import ProjectedTable, check_width, width_bytes
+from vecstore.schemes.projected import ProjectedTable, check_width
 from vecstore.training.base import Stage, TrainablePart, Update, generator, stretch
 from vecstore.training.full import to_numpy
 from vecstore.training.projected import ProjectedRows
@@ -63,7 +64,7 @@ class AutodimPart(TrainablePart):
         super().__init__(shape)
         check_width(scheme, scheme.width, shape)
         self.scheme = scheme
-        self.reserved = scheme.nbytes(shape)
+        self.reserved = scheme_bytes(shape, 1, scheme)
         self._bound = scale
         self._final_seed, self._search_seed = (int(own) for own in derived_salts(seed, 2) >> np.uint64(1))
         self.weights: ProjectedRows | Supernet
@@ -93,7 +94,9 @@ class AutodimPart(TrainablePart):
             for part in parts
             if isinstance(part.weights, Supernet)
         }
-        sizes = [{width: width_bytes(part.shape, width, biased=True) for width in own} for part, own in found.items()]
+        sizes = [
+            {width: scheme_bytes(part.shape, 1, Autodim(width=width)) for width in own} for part, own in found.items()
+        ]
         allowed = sum(part.reserved for part in found)
         chosen = choose_widths(list(found.values()), sizes, allowed)
         for part, width in zip(found, chosen, strict=True):

@@ -60,6 +60,7 @@ def error_to_status(error: VecstoreError, *, request_id: str = "") -> status_pb2
         info.metadata["request_id"] = _cut(request_id, _MAX_FIELD_BYTES)
     if isinstance(error, BudgetInfeasible):
         info.metadata["floor"] = str(error.floor)
+        info.metadata["reachable"] = ",".join(map(str, error.reachable))
     status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=message)
     status.details.add().Pack(info)
     if isinstance(error, InvalidArgumentError):
@@ -83,7 +84,9 @@ def error_from_status(status: status_pb2.Status) -> VecstoreError | None:
         if cls is None:
             return error_from_code(_code_name(status.code), status.message)
         if issubclass(cls, BudgetInfeasible):
-            return cls(status.message, floor=_integer(info.metadata.get("floor", "")), field=field)
+            floor = _integer(info.metadata.get("floor", ""))
+            reachable = tuple(_integer(text) for text in info.metadata.get("reachable", "").split(",") if text)
+            return cls(status.message, floor=floor, reachable=reachable, field=field)
         return cls(status.message, field=field)
     return None
 
