@@ -68,7 +68,7 @@ def test_stats_of_a_store_with_tables_only(run, tables, made):
         "dim": str(DIM),
         "schemes": "hash",
         "bytes": f"{made.nbytes:,}",
-        "ratio": f"{1007 * DIM * 4 / made.nbytes:.6g}"[: len(ctr[-1])],
+        "ratio": f"{1007 * DIM * 4 / made.nbytes:.{len(ctr[-1]) - 1}g}",
     }
     assert one[0] == "one"
     assert run("list", tables).stdout == output

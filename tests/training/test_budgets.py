@@ -75,7 +75,7 @@ def test_every_byte_on_disk_is_within_the_budget(tmp_path, name, embedding):
 
 
 @given(data=st.data(), name=st.sampled_from(names()))
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 def test_plans_end_within_the_budget_and_grow_with_it(data, name):
     sizes = dict(enumerate(data.draw(st.lists(st.integers(1, 100_000), min_size=1, max_size=6))))
     sizes = {f"f{number}": size for number, size in sizes.items()}
