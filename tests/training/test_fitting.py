@@ -73,7 +73,8 @@ def test_every_scheme_fits_a_matrix_and_reports_what_numpy_finds(name):
     assert report.fields == {"row": ROWS}
     assert report.fitting is capabilities.fitting
     assert report.bytes_reached == table.nbytes == sum(array.nbytes for array in table.arrays().values())
-    assert 0 < report.bytes_reached <= report.bytes_asked <= report.bytes_before == matrix.nbytes
+    assert 0 < report.bytes_reached <= min(report.bytes_asked, report.bytes_before)
+    assert report.bytes_before == matrix.nbytes
     assert report.ratio == matrix.nbytes / table.nbytes
     error, cosine = errors_of(matrix, table)
     assert report.relative_error == pytest.approx(error, rel=1e-6, abs=1e-12)
@@ -204,7 +205,8 @@ def test_autodim_gives_more_dimensions_to_the_field_that_needs_them(rng):
     budget = 0.5
     table, report, _ = fitted("autodim", {"poor": poor, "rich": rich}, budget)
     widths = [part.scheme.width for part in table.parts]
-    assert widths == [3, 12]
+    # What the description takes of the budget would have been a twelfth.
+    assert widths == [3, 11]
     planned = plan_table("autodim", {"poor": rich, "rich": rich}, budget=budget)
     alike = planned.fit(np.concatenate([poor, rich]))
     assert report.relative_error < 0.7 * errors_of(np.concatenate([poor, rich]), alike)[0]
