@@ -47,7 +47,11 @@ class DedupPart(TrainablePart):
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
         size = self.scheme.block_rows
-        return nn.functional.embedding(self.target[rows // size] * size + rows % size, self.rows)
+        return self.gathered(self.rows, self.target[rows // size] * size + rows % size)
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the rows."""
+        return [self.rows]
 
     def stages(self) -> tuple[Stage, ...]:
         """Give dense training, then training of the blocks that were kept."""

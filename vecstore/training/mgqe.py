@@ -80,7 +80,7 @@ class MgqePart(TrainablePart):
             return self._decoded(self.codes[rows].long())
         self._stale = True
         flat = rows.reshape(-1)
-        weights = nn.functional.embedding(flat, self.rows)
+        weights = self.gathered(self.rows, flat)
         with torch.no_grad():
             codes = self._codes(self._responses(weights, learn=True), self.hot[flat])
         centroids = self._decoded(codes)
@@ -88,6 +88,10 @@ class MgqePart(TrainablePart):
         self._loss = (centroids - weights.detach()).square().sum() / max(weights.numel(), 1)
         straight = centroids.detach() + (weights - weights.detach())
         return straight.view(*rows.shape, self.shape.dim)
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the query rows."""
+        return [self.rows]
 
     def extra_loss(self) -> Tensor:
         """Give the mean squared distance of the last batch's centroids to its rows, which moves the centroids only."""

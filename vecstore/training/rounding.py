@@ -90,7 +90,11 @@ class RoundedPart(TrainablePart):
 
     def _trained(self, rows: Tensor) -> Tensor:
         """Give the vectors of ``rows``, all in the workspace, with their gradients."""
-        return nn.functional.embedding(rows, self.rows)
+        return self.gathered(self.rows, rows)
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the workspace."""
+        return [self.rows]
 
     @torch.no_grad()
     def after_step(self, step: int, steps: int) -> None:  # noqa: ARG002
