@@ -197,7 +197,7 @@ def test_an_optimiser_goes_on_in_the_next_stage_unless_the_host_starts_anew(clic
 
 
 def _steps_of(run):
-    (optimiser,) = run._optimisers.values()
+    ((optimiser,),) = run._optimisers.values()
     return int(next(iter(optimiser.state.values()))["step"])
 
 
