@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -230,8 +230,8 @@ def main(
 def _changed(experiment: Experiment, folder: str | None, changes: dict[str, Any]) -> Experiment:
     given = {name: value for name, value in changes.items() if value is not None}
 
-    def part(kind: type) -> dict[str, Any]:
-        return {name: given.pop(name) for name in list(given) if name in kind.__dataclass_fields__}
+    def part(kind: type[Columns | Settings]) -> dict[str, Any]:
+        return {own.name: given.pop(own.name) for own in fields(kind) if own.name in given}
 
     columns = replace(experiment.columns, **part(Columns))
     settings = replace(experiment.settings, **part(Settings))

@@ -95,6 +95,7 @@ def run_cell(
     """Train a cell, store its table and open it again, and give what came out as JSON types.
 
     ``status`` is ``done`` or ``infeasible``, in which case ``floor_bytes`` is the least that the scheme needs.
+    ``cpu_seconds`` are those of the process from its start.
     """
     torch.set_num_threads(experiment.threads)
     data = data or load_clicks(experiment.data, experiment.folder, experiment.columns)
@@ -137,6 +138,7 @@ def run_cell(
         "evaluation_seconds": outcome.evaluation_seconds,
         "freeze_seconds": outcome.freeze_seconds,
         "store_seconds": kept.seconds,
+        "cpu_seconds": time.process_time(),
         "steps_per_second": outcome.steps / outcome.train_seconds,
         "peak_bytes": outcome.peak_bytes,
         "before_bytes": outcome.before_bytes,

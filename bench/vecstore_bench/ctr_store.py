@@ -61,7 +61,7 @@ def stored(table: FieldsTable, folder: Path | None = None) -> Stored:
         seconds = time.perf_counter() - started
         nbytes = sum(path.stat().st_size for path in (store / "tables").rglob("*") if path.is_file())
         np.save(asked, ids)
-        command = [sys.executable, "-m", "vecstore_bench.reopened", store, _TABLE, asked, answered]
+        command = [sys.executable, "-m", "vecstore_bench.reopened", str(store), _TABLE, str(asked), str(answered)]
         ended = subprocess.run(command, check=False, capture_output=True, text=True)
         if ended.returncode:
             raise CorruptionError(f"the stored table cannot be looked up: {ended.stderr.strip()[-500:]}")

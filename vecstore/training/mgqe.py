@@ -41,8 +41,9 @@ class MgqePart(TrainablePart):
 
     Notes
     -----
-    In eval mode the layer has what would be frozen: all rows get their codes, by the running statistics, when the first
-    vectors are asked for after training steps. Until :meth:`observe` is called, the first rows are the hot ones.
+    In eval mode the layer has what would be frozen: rows get their codes, by the running statistics, when they are
+    first asked for after training steps, and the others when the table is frozen. Until :meth:`observe` is called, the
+    first rows are the hot ones.
     """
 
     hot: Tensor
@@ -50,6 +51,7 @@ class MgqePart(TrainablePart):
     mean: Tensor
     variance: Tensor
     batches: Tensor
+    _assigned: Tensor
 
     def __init__(self, scheme: Mgqe, shape: TableShape, *, seed: int, scale: float) -> None:
         super().__init__(shape)
@@ -67,7 +69,8 @@ class MgqePart(TrainablePart):
         self.register_buffer("variance", torch.ones(parts, HOT_CENTROIDS))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self._loss = torch.zeros(())
-        # Whether weights may have changed since all rows got their codes.
+        # Which rows have the codes of now, bool[n]; none where weights may have changed since.
+        self.register_buffer("_assigned", torch.zeros(shape.rows, dtype=torch.bool), persistent=False)
         self._stale = True
         self.register_load_state_dict_post_hook(_forget_codes)  # type: ignore[no-untyped-call]
         self._choose_hot(None)
@@ -75,7 +78,8 @@ class MgqePart(TrainablePart):
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
         if not self.training:
-            self._assign_all()
+            with torch.no_grad():
+                self._assign(rows.reshape(-1))
             self._loss = torch.zeros(())
             return self._decoded(self.codes[rows].long())
         self._stale = True
@@ -104,7 +108,7 @@ class MgqePart(TrainablePart):
     def freeze(self) -> MgqeTable:
         """Give the table of the current weights, all rows with their codes of now."""
         with torch.no_grad():
-            self._assign_all()
+            self._assign(torch.arange(self.shape.rows, device=self.rows.device))
         hot = self.hot.cpu().numpy()
         return tiered_table(self.scheme, self.shape, to_numpy(self.codebook), self.codes.cpu().numpy(), hot)
 
@@ -144,16 +148,33 @@ class MgqePart(TrainablePart):
         first = torch.arange(self.scheme.parts, device=codes.device) * HOT_CENTROIDS
         return nn.functional.embedding(codes + first, self.codebook.flatten(0, 1)).flatten(-2)
 
-    def _assign_all(self) -> None:
-        """Give every row its code, those that no batch had included, if weights may have changed since."""
-        if not self._stale:
-            return
-        with torch.no_grad():
-            for start in range(0, self.shape.rows, _BLOCK_ROWS):
-                block = slice(start, start + _BLOCK_ROWS)
-                responses = self._responses(self.rows[block], learn=False)
-                self.codes[block] = self._codes(responses, self.hot[block]).to(torch.uint8)
-        self._stale = False
+    def _assign(self, rows: Tensor) -> None:
+        """Give rows int64[n] their codes, those that no batch had included, if weights may have changed since."""
+        if self._stale:
+            self._assigned.fill_(False)
+            self._stale = False
+        wanted = torch.unique(rows[~self._assigned[rows]])
+        maps = self._response_maps()
+        for block in wanted.split(_BLOCK_ROWS):
+            pieces = self.rows[block].view(-1, self.scheme.parts, maps.shape[1] - 2).transpose(0, 1)
+            ones = torch.ones_like(pieces[..., :1])
+            inputs = torch.cat([pieces, pieces.square().sum(-1, keepdim=True), ones], dim=-1)
+            hot = self.hot[block]
+            # Most rows are cold, and need a quarter of the responses.
+            codes = torch.bmm(inputs, maps[..., :COLD_CENTROIDS]).argmax(-1)
+            codes[:, hot] = torch.bmm(inputs[:, hot], maps).argmax(-1)
+            self.codes[block] = codes.T.to(torch.uint8)
+        self._assigned[wanted] = True
+
+    def _response_maps(self) -> Tensor:
+        """Give float32[M, w + 2, 256]: what maps a piece of a row, its square and 1 to its normalised responses.
+
+        With the running statistics they are linear in these: (2 <w, c> - |w|^2 - |c|^2 - mean) / deviation.
+        """
+        factors = torch.rsqrt(self.variance + self._epsilon)
+        constants = -(self.codebook.square().sum(-1) + self.mean)
+        weights = torch.cat([2 * self.codebook, -torch.ones_like(constants[..., None]), constants[..., None]], dim=-1)
+        return (weights * factors[..., None]).transpose(1, 2).contiguous()
 
 
 def _forget_codes(part: MgqePart, keys: object) -> None:  # noqa: ARG001
