@@ -75,7 +75,7 @@ class TtrecPart(TrainablePart):
         last = nn.functional.embedding(wanted % n_last, self.last.flatten(1)).view(-1, rank, d_last)
         products = [
             middle.flatten(0, 1) @ own.transpose(0, 1).flatten(1)
-            for middle, own in zip(self.middle.unbind(), last.split(counts), strict=True)
+            for middle, own in zip(self.middle.unbind(), torch.split(last, counts), strict=True)
             if len(own)
         ]
         if not products:
