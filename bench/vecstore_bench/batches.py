@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vecstore_bench.ctr_data import Rows
+from vecstore_bench.click_rows import Rows
 from vecstore_bench.models import Host
 
 __all__ = ["Batches", "logits_of"]
@@ -59,5 +59,5 @@ def logits_of(vectors_of: Callable[[Tensor], Tensor], host: Host, rows: Rows) ->
         for start in range(0, len(rows), _EVALUATED_ROWS):
             own = slice(start, start + _EVALUATED_ROWS)
             vectors = vectors_of(torch.from_numpy(rows.ids[own].astype(np.int64)))
-            found[own] = host(vectors, torch.from_numpy(rows.dense[own])).numpy()
+            found[own] = host(vectors, torch.tensor(rows.dense[own])).numpy()
     return found

@@ -2,65 +2,41 @@
 
 ``python -m vecstore_bench.ctr --data nycflights13 --schemes full,hash --budgets 0.1,0.01 --out runs/nyc``. Each
 scheme, budget and seed is a cell, trained in a process of its own. Checkpoints are chosen on validation; quality is
-that of the frozen table on test. Results are kept one JSON line a cell: a command that was stopped goes on where it
-was.
+that of the frozen table on test. The table is stored, and opened again in a process without torch, which must give the
+same look-ups. Results are kept one JSON line a cell: a command that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 import click
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
-from rich.table import Table
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.schemes import get, names
+from vecstore.schemes import get
+from vecstore_bench.click_columns import Columns
+from vecstore_bench.click_rows import save_clicks
 from vecstore_bench.ctr_cell import Cell, Experiment, isolated
+from vecstore_bench.ctr_data import load_clicks
+from vecstore_bench.ctr_presets import PRESETS, trained
+from vecstore_bench.ctr_summary import summary
 from vecstore_bench.measure import machine
 from vecstore_bench.training_loop import Settings
 
-__all__ = ["PRESETS", "Preset", "Results", "cells_of", "main", "summary"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
-    """An experiment with the schemes and budgets that belong to it."""
-
-    experiment: Experiment
-    schemes: tuple[str, ...]
-    budgets: tuple[float, ...]
-
-
-PRESETS = {
-    # Coleman et al., NeurIPS 2023, table 1 on MovieLens-1M: d = 30, one cross layer and 192 hidden units, Adam with
-    # 1e-3 on batches of 128, initial vectors from U(-0.05, 0.05).
-    "unified-ml1m": Preset(
-        experiment=Experiment(
-            data="ml-1m",
-            model="dcnv2",
-            size="unified-ml1m",
-            dim=30,
-            scale=0.05,
-            settings=Settings(epochs=20, batch=128, rate=1e-3, evaluations=80, patience=10),
-        ),
-        schemes=("full", "hash", "unified"),
-        budgets=(1.0, 0.5, 0.1),
-    ),
-    "default": Preset(experiment=Experiment(data="nycflights13"), schemes=("full", "hash"), budgets=(0.5, 0.1, 0.01)),
-}
-
+__all__ = ["Results", "cells_of", "main", "run_all"]
 
 #: Columns of the printed table where there is no terminal that says.
-_WIDTH = 116
+_WIDTH = 140
 
 
 class Results:
@@ -89,6 +65,13 @@ class Results:
                 f"{folder}: has results of another experiment ({about.name}); choose another folder", field="out"
             )
         about.write_text(text, encoding="utf-8")
+
+    def prepared(self, experiment: Experiment) -> Path:
+        """Give the folder with the encoded data, which every cell maps; they are loaded once."""
+        folder = self._folder / "data"
+        if not (folder / "about.json").exists():
+            save_clicks(load_clicks(experiment.data, experiment.folder, experiment.columns), folder)
+        return folder
 
     def checkpoints(self, cell: Cell) -> Path:
         """Give the folder for the checkpoints of a cell."""
@@ -137,60 +120,23 @@ def cells_of(schemes: Sequence[str], budgets: Sequence[float | int], seeds: int)
     return found
 
 
-def summary(results: Sequence[dict[str, Any]]) -> Table:
-    """Give the results as a table, the seeds of a scheme and budget in one row."""
-    table = Table(title="test quality of frozen tables: mean (standard deviation) over seeds")
-    for heading in (
-        "scheme",
-        "budget",
-        "bytes",
-        "of float32",
-        "seeds",
-        "AUC",
-        "log loss",
-        "steps/s",
-        "s",
-        "peak MB (added)",
-    ):
-        table.add_column(heading, justify="left" if heading == "scheme" else "right")
-    groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
-    for line in results:
-        groups.setdefault((line["scheme"], line["budget"]), []).append(line)
-    for (scheme, budget), lines in groups.items():
-        done = [line for line in lines if line["status"] == "done"]
-        if done:
-            table.add_row(scheme, f"{budget:g}", *_figures(done))
-        else:
-            table.add_row(scheme, f"{budget:g}", *_reason(lines[-1]))
-    return table
+def run_all(
+    cells: Iterable[Cell], run: Callable[[Cell], dict[str, Any]], *, jobs: int, until: float
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Run cells, ``jobs`` at once, and give each with its result when it is done.
 
-
-def _figures(done: list[dict[str, Any]]) -> list[str]:
-    def mean(name: str) -> float:
-        return float(np.mean([line[name] for line in done]))
-
-    def spread(name: str) -> str:
-        deviation = np.std([line[name] for line in done], ddof=1) if len(done) > 1 else np.nan
-        return f"{mean(name):.4f} ({deviation:.4f})" if len(done) > 1 else f"{mean(name):.4f}"
-
-    reached = max(line["reached_bytes"] for line in done)
-    added = max(line["peak_bytes"] - line["before_bytes"] for line in done) / 1e6
-    return [
-        f"{reached:,}",
-        f"{reached / done[0]['full_bytes']:.4g}",
-        str(len(done)),
-        spread("test_auc"),
-        spread("test_loss"),
-        f"{mean('steps_per_second'):,.0f}",
-        f"{mean('train_seconds'):,.1f}",
-        f"{max(line['peak_bytes'] for line in done) / 1e6:,.0f} ({added:,.0f})",
-    ]
-
-
-def _reason(line: dict[str, Any]) -> list[str]:
-    if line["status"] == "infeasible":
-        return [f"floor {line['floor_bytes']:,}", f"{line['floor_bytes'] / line['full_bytes']:.4g}", "0", "infeasible"]
-    return ["", "", "0", line["error"][:60]]
+    No cell is begun after ``until``, in seconds of time.monotonic; those that run are finished.
+    """
+    waiting = iter(cells)
+    running: dict[Future[dict[str, Any]], Cell] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        while True:
+            while len(running) < jobs and time.monotonic() < until and (cell := next(waiting, None)) is not None:
+                running[pool.submit(run, cell)] = cell
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
 
 
 def _numbers(_: click.Context, option: click.Parameter, value: str | None) -> tuple[float | int, ...]:
@@ -201,10 +147,25 @@ def _numbers(_: click.Context, option: click.Parameter, value: str | None) -> tu
         raise click.BadParameter(f"{value!r}: expected such as 0.1,0.01 or numbers of bytes", param=option) from None
 
 
+def _words(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Give words that are separated by commas."""
+    return None if value is None else _words_of(value)
+
+
+def _words_of(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 @click.command(help=__doc__)
 @click.option("--preset", type=click.Choice(sorted(PRESETS)), default="default", show_default=True)
-@click.option("--data", help="synthetic[:ROWS], a parquet file, or the folder of a data set.")
+@click.option(
+    "--data", help="synthetic[:ROWS], synthetic-10m[:ROWS], a parquet or CSV file, or a folder of a data set."
+)
 @click.option("--folder", help="Folder of the data sets; VECSTORE_DATA otherwise.")
+@click.option("--label", help="Column of the label; 'label' by default.")
+@click.option("--categorical", callback=_words, help="Columns, separated by commas; those named c_* by default.")
+@click.option("--dense", callback=_words, help="Columns of numbers, separated by commas; those named d_* by default.")
+@click.option("--split-by", "order", help="Column, such as a time, by whose order the rows are split 80/10/10.")
 @click.option("--schemes", help="Names, separated by commas; 'all' for all that can be trained.")
 @click.option("--budgets", callback=_numbers, help="Fractions of float32 (0.1,0.01), or whole bytes.")
 @click.option("--seeds", default=1, show_default=True, help="Seeds of each scheme and budget.")
@@ -217,6 +178,9 @@ def _numbers(_: click.Context, option: click.Parameter, value: str | None) -> tu
 @click.option("--evaluations", type=int, help="Looks at validation in a run.")
 @click.option("--patience", type=int, help="Looks without gain that end a stage.")
 @click.option("--threads", type=int, help="Of torch.")
+@click.option("--sparse/--no-sparse", default=None, help="Sparse gradients of rows; from a million ids by default.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cells that run at once.")
+@click.option("--time-limit", type=float, help="Minutes after which no further cell is begun.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
 def main(
     preset: str,
@@ -224,6 +188,8 @@ def main(
     schemes: str | None,
     budgets: tuple[float | int, ...],
     seeds: int,
+    jobs: int,
+    time_limit: float | None,
     out: Path,
     **changes: Any,
 ) -> None:
@@ -235,33 +201,50 @@ def main(
     console.width = max(console.width, _WIDTH)
     console.print(f"machine: {machine()}")
     cells = cells_of(_names(schemes) or chosen.schemes, budgets or chosen.budgets, seeds)
-    for number, cell in enumerate(cells, 1):
-        if results.has(cell):
-            continue
-        result = isolated(experiment, cell, results.checkpoints(cell))
+    missing = [cell for cell in cells if not results.has(cell)]
+    prepared = results.prepared(experiment) if missing else None
+    started = time.monotonic()
+
+    def run(cell: Cell) -> dict[str, Any]:
+        return {**isolated(experiment, cell, results.checkpoints(cell), prepared), "jobs": jobs}
+
+    until = float("inf") if time_limit is None else started + 60 * time_limit
+    for number, (cell, result) in enumerate(run_all(missing, run, jobs=jobs, until=until), 1):
         results.add(cell, result)
         outcome = f"AUC {result['test_auc']:.4f}" if result["status"] == "done" else result["error"]
+        spent = (time.monotonic() - started) / 60
+        left = spent / number * (len(missing) - number)
         console.print(
-            f"{number}/{len(cells)} {cell}: {result['status']}, {outcome}",
+            f"{len(cells) - len(missing) + number}/{len(cells)} {cell}: {result['status']}, {outcome} "
+            f"({spent:.1f} min, about {left:.1f} more)",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
-    console.print(summary(results.all()))
+    console.print(summary(results.all(), chosen.published if _as_published(experiment, chosen.experiment) else None))
     console.print(f"results: {results.write()}")
+    if skipped := sum(not results.has(cell) for cell in cells):
+        console.print(f"{skipped} of {len(cells)} cells are not done; the same command goes on with them")
 
 
 def _changed(experiment: Experiment, folder: str | None, changes: dict[str, Any]) -> Experiment:
     given = {name: value for name, value in changes.items() if value is not None}
-    own = {name: value for name, value in given.items() if name in Settings.__dataclass_fields__}
-    others = {name: value for name, value in given.items() if name not in own}
-    return replace(experiment, folder=folder, settings=replace(experiment.settings, **own), **others)
+
+    def part(kind: type[Columns | Settings]) -> dict[str, Any]:
+        return {own.name: given.pop(own.name) for own in fields(kind) if own.name in given}
+
+    columns = replace(experiment.columns, **part(Columns))
+    settings = replace(experiment.settings, **part(Settings))
+    return replace(experiment, folder=folder, columns=columns, settings=settings, **given)
+
+
+def _as_published(experiment: Experiment, chosen: Experiment) -> bool:
+    """Say whether an experiment has the settings of a preset, wherever its data are."""
+    return replace(experiment, data=chosen.data, folder=chosen.folder) == chosen
 
 
 def _names(schemes: str | None) -> tuple[str, ...]:
-    if schemes == "all":
-        return tuple(name for name in names() if get(name).capabilities.trained)
-    return tuple(name.strip() for name in schemes.split(",")) if schemes else ()
+    return trained() if schemes == "all" else _words_of(schemes or "")
 
 
 if __name__ == "__main__":

@@ -17,11 +17,18 @@ from vecstore import training
 from vecstore.errors import BudgetInfeasible, VecstoreError
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.checks import allowed_bytes
-from vecstore_bench.ctr_data import ClickData, load_clicks
+from vecstore_bench.click_columns import Columns
+from vecstore_bench.click_rows import ClickData, open_clicks
+from vecstore_bench.ctr_data import load_clicks
+from vecstore_bench.ctr_store import stored
 from vecstore_bench.models import HostInputs, make_host
 from vecstore_bench.training_loop import Evaluation, Settings, Training
 
 __all__ = ["Cell", "Experiment", "isolated", "run_cell"]
+
+#: Ids from which gradients are sparse unless an experiment says otherwise. With a million ids of 16 dimensions a dense
+#: step of Adam takes some 0.3 seconds, however small the batch.
+SPARSE_FROM = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,8 @@ class Experiment:
         See :func:`vecstore_bench.ctr_data.load_clicks`.
     folder : str or None
         Of the data sets.
+    columns : Columns
+        What the columns of files are.
     model, size : str
         See :func:`vecstore_bench.models.make_host`.
     dim : int
@@ -46,10 +55,13 @@ class Experiment:
         Of torch.
     parameters : mapping of str to mapping
         Scheme -> settings of it that are given.
+    sparse : bool or None
+        Whether gradients of rows are sparse, and Adam lazy; None where there are a million ids or more.
     """
 
     data: str
     folder: str | None = None
+    columns: Columns = field(default_factory=Columns)
     model: str = "dcn"
     size: str = "standard"
     dim: int = 16
@@ -57,6 +69,7 @@ class Experiment:
     settings: Settings = field(default_factory=Settings)
     threads: int = 1
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sparse: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +92,17 @@ def run_cell(
     on_evaluation: Callable[[Evaluation], None] | None = None,
     data: ClickData | None = None,
 ) -> dict[str, Any]:
-    """Train a cell, and give what came out as JSON types.
+    """Train a cell, store its table and open it again, and give what came out as JSON types.
 
     ``status`` is ``done`` or ``infeasible``, in which case ``floor_bytes`` is the least that the scheme needs.
+    ``cpu_seconds`` are those of the process from its start.
     """
     torch.set_num_threads(experiment.threads)
-    data = data or load_clicks(experiment.data, experiment.folder)
+    data = data or load_clicks(experiment.data, experiment.folder, experiment.columns)
     whole = TableShape(sum(data.sizes.values()), experiment.dim)
     result: dict[str, Any] = {**asdict(cell), "full_bytes": whole.float32_bytes}
     result["asked_bytes"] = allowed_bytes(whole, cell.budget)
+    sparse = whole.rows >= SPARSE_FROM if experiment.sparse is None else experiment.sparse
     try:
         layer = training.embedding(
             cell.scheme,
@@ -97,6 +112,7 @@ def run_cell(
             frequency=data.frequency(),
             seed=cell.seed,
             scale=experiment.scale,
+            sparse=sparse,
             **experiment.parameters.get(cell.scheme, {}),
         )
     except BudgetInfeasible as error:
@@ -105,10 +121,13 @@ def run_cell(
     host = make_host(experiment.model, inputs, size=experiment.size, seed=cell.seed)
     settings = replace(experiment.settings, seed=cell.seed)
     outcome = Training(layer, host, data, settings, folder=checkpoints, on_evaluation=on_evaluation).run()
+    kept = stored(outcome.table)
     return {
         **result,
         "status": "done",
         "reached_bytes": outcome.table.nbytes,
+        "stored_bytes": kept.nbytes,
+        "sparse": sparse,
         "test_auc": outcome.auc,
         "test_loss": outcome.loss,
         "valid_auc": outcome.best.auc,
@@ -117,23 +136,36 @@ def run_cell(
         "steps": outcome.steps,
         "train_seconds": outcome.train_seconds,
         "evaluation_seconds": outcome.evaluation_seconds,
+        "freeze_seconds": outcome.freeze_seconds,
+        "store_seconds": kept.seconds,
+        "cpu_seconds": time.process_time(),
         "steps_per_second": outcome.steps / outcome.train_seconds,
         "peak_bytes": outcome.peak_bytes,
         "before_bytes": outcome.before_bytes,
     }
 
 
-def isolated(experiment: Experiment, cell: Cell, checkpoints: Path | None = None) -> dict[str, Any]:
+def isolated(
+    experiment: Experiment, cell: Cell, checkpoints: Path | None = None, prepared: Path | None = None
+) -> dict[str, Any]:
     """Run a cell in a fresh process, so that its peak memory is its own and a crash is not the end of all.
 
-    ``status`` may also be ``failed``, with the reason in ``error``.
+    ``status`` may also be ``failed``, with the reason in ``error``. ``prepared`` is the folder of
+    :func:`vecstore_bench.click_rows.save_clicks` with the data of the experiment; without it they are loaded anew.
     """
     started = time.perf_counter()
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            result = pool.submit(run_cell, experiment, cell, checkpoints).result()
+            result = pool.submit(_run_prepared, experiment, cell, checkpoints, prepared).result()
         except BrokenProcessPool:
             result = {**asdict(cell), "status": "failed", "error": "the process was killed; perhaps memory ran out"}
         except (VecstoreError, ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, ValueError) as error:
             result = {**asdict(cell), "status": "failed", "error": f"{type(error).__name__}: {error}"}
     return {**result, "wall_seconds": time.perf_counter() - started}
+
+
+def _run_prepared(
+    experiment: Experiment, cell: Cell, checkpoints: Path | None, prepared: Path | None
+) -> dict[str, Any]:
+    """Run a cell in the process that is there for it."""
+    return run_cell(experiment, cell, checkpoints, data=None if prepared is None else open_clicks(prepared))

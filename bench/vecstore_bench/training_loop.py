@@ -27,6 +27,7 @@ from vecstore.training.base import Stage, Update
 from vecstore.training.layer import EmbeddingLayer
 from vecstore_bench.batches import Batches, logits_of
 from vecstore_bench.checkpoints import (
+    head_digest,
     load_arrays,
     load_module,
     load_optimiser,
@@ -34,9 +35,10 @@ from vecstore_bench.checkpoints import (
     optimiser_arrays,
     save_arrays,
 )
-from vecstore_bench.ctr_data import ClickData
+from vecstore_bench.click_rows import ClickData
 from vecstore_bench.memory import PeakMemory
 from vecstore_bench.models import Host
+from vecstore_bench.optimisers import alike, optimisers_of, warm_up
 from vecstore_bench.quality import auc, log_loss
 
 __all__ = ["Evaluation", "Outcome", "Settings", "Training"]
@@ -107,9 +109,9 @@ class Outcome:
         All looks, of all stages.
     steps : int
         Steps that were made.
-    train_seconds, evaluation_seconds : float
+    train_seconds, evaluation_seconds, freeze_seconds : float
     peak_bytes, before_bytes : int
-        Resident memory: the most since the run was started (or went on), and at its start.
+        Resident memory: the most since the run was started (or went on) until the table was frozen, and at its start.
     """
 
     table: FieldsTable
@@ -120,6 +122,7 @@ class Outcome:
     steps: int
     train_seconds: float
     evaluation_seconds: float
+    freeze_seconds: float
     peak_bytes: int
     before_bytes: int
 
@@ -175,9 +178,12 @@ class Training:
             "train": Batches(data.splits["train"], settings.batch, settings.seed),
             "valid": Batches(data.splits["valid"], settings.batch, settings.seed + 1),
         }
+        self._begin_digest = head_digest(module_arrays(self._model)) if folder is not None else ""
         self._state = _State()
-        self._optimisers: dict[Update, torch.optim.Optimizer] = {}
+        self._optimisers: dict[Update, list[torch.optim.Optimizer]] = {}
         self._saved = time.monotonic()
+        # The look whose weights the last progress checkpoint goes back to.
+        self._saved_best = -1
 
     @cached_property
     def plan(self) -> tuple[tuple[Stage, int], ...]:
@@ -202,13 +208,15 @@ class Training:
             return self._run(Path(folder))
 
     def _run(self, folder: Path) -> Outcome:
-        _warm_up()
+        warm_up()
         with PeakMemory() as memory:
             self._resume(folder)
             while self._state.stage < len(self.plan):
                 self._run_stage(folder)
             load_module(self._model, load_arrays(self._best_path(folder))[0])
-        table = self.layer.freeze()
+            started = time.perf_counter()
+            table = self.layer.freeze()
+            freeze_seconds = time.perf_counter() - started
         test = self.data.splits["test"]
         logits = logits_of(lambda ids: torch.from_numpy(table.lookup_fields(ids.numpy())), self.host, test)
         evaluations = tuple(Evaluation(*values) for values in self._state.evaluations)
@@ -221,6 +229,7 @@ class Training:
             steps=self._state.done,
             train_seconds=self._state.train_seconds,
             evaluation_seconds=self._state.evaluation_seconds,
+            freeze_seconds=freeze_seconds,
             peak_bytes=memory.peak,
             before_bytes=memory.before,
         )
@@ -251,8 +260,8 @@ class Training:
             load_module(self.host, self._initial_host)
         self._optimisers = {}
         for update in stage.updates:
-            fresh, known = self._optimiser(update), before.get(update)
-            self._optimisers[update] = known if known is not None and _alike(known, fresh) else fresh
+            fresh, known = self._made(update), before.get(update)
+            self._optimisers[update] = known if known is not None and alike(known, fresh) else fresh
 
     def _looks(self, steps: int) -> set[int]:
         """Give the steps of a stage of ``steps`` after which the validation split is looked at."""
@@ -264,13 +273,14 @@ class Training:
         self._model.train()
         state = self._state
         batches = {split: self._batches[split].at(state.done) for split in {update.split for update in stage.updates}}
-        for update, optimiser in self._optimisers.items():
+        for update, optimisers in self._optimisers.items():
             ids, dense, labels = batches[update.split]
             self._model.zero_grad(set_to_none=True)
             logits = self.host(self.layer(ids), dense)
             loss = nn.functional.binary_cross_entropy_with_logits(logits, labels) + self.layer.extra_loss()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            for optimiser in optimisers:
+                optimiser.step()
         state.step += 1
         state.done += 1
         self.layer.after_step(state.step, steps)
@@ -287,6 +297,7 @@ class Training:
             if state.best < 0 or found.auc > state.evaluations[state.best][3]:
                 state.best, state.misses = len(state.evaluations) - 1, 0
                 save_arrays(self._best_path(folder), module_arrays(self._model), {})
+                self._remove_superseded(folder)
             else:
                 state.misses += 1
         state.evaluation_seconds += time.perf_counter() - started
@@ -295,10 +306,12 @@ class Training:
 
     # Optimisers
 
-    def _optimiser(self, update: Update) -> torch.optim.Optimizer:
-        kind = torch.optim.SGD if update.optimiser == "sgd" else torch.optim.Adam
-        rate = self.settings.rate if update.rate is None else update.rate
-        return kind(self._parameters(update.parameters), lr=rate)
+    def _made(self, update: Update) -> list[torch.optim.Optimizer]:
+        own = self._parameters(update.parameters)
+        return optimisers_of(update, own, self.layer.sparse_parameters(), self.settings.rate)
+
+    def _all_optimisers(self) -> list[torch.optim.Optimizer]:
+        return [optimiser for optimisers in self._optimisers.values() for optimiser in optimisers]
 
     def _parameters(self, which: Literal["weights", "table", "search", "all"]) -> list[nn.Parameter]:
         search = self.layer.search_parameters()
@@ -313,15 +326,22 @@ class Training:
         # Each has a name of its own: the last progress checkpoint may be older than the best weights of now.
         return folder / f"best-{self._state.best}.npz"
 
+    def _remove_superseded(self, folder: Path) -> None:
+        """Remove weights of earlier looks, but for those that the last progress checkpoint goes back to."""
+        for path in folder.glob("best-*.npz"):
+            if path.name not in (f"best-{self._state.best}.npz", f"best-{self._saved_best}.npz"):
+                path.unlink()
+
     def _fingerprint(self) -> dict[str, Any]:
-        sizes = {split: len(rows) for split, rows in self.data.splits.items()}
+        """Give what tells this run from others: seeds show in the weights that it began with."""
         made: dict[str, Any] = json.loads(
             json.dumps(
                 {
-                    "data": [self.data.name, sizes],
+                    "data": [self.data.name, self.data.digest()],
                     "plan": self.layer.plan.to_dict(),
                     "settings": asdict(self.settings),
-                    "host": [f"{name}{list(value.shape)}" for name, value in self.host.state_dict().items()],
+                    "host": type(self.host).__name__,
+                    "begin": self._begin_digest,
                 }
             )
         )
@@ -329,12 +349,11 @@ class Training:
 
     def _save(self, folder: Path) -> None:
         arrays = {f"model:{name}": array for name, array in module_arrays(self._model).items()}
-        for number, optimiser in enumerate(self._optimisers.values()):
+        for number, optimiser in enumerate(self._all_optimisers()):
             arrays |= {f"optimiser{number}:{name}": array for name, array in optimiser_arrays(optimiser).items()}
         save_arrays(folder / "progress.npz", arrays, {"run": self._fingerprint(), "state": asdict(self._state)})
-        for path in folder.glob("best-*.npz"):
-            if path != self._best_path(folder):
-                path.unlink()
+        self._saved_best = self._state.best
+        self._remove_superseded(folder)
         self._saved = time.monotonic()
 
     def _resume(self, folder: Path) -> None:
@@ -347,30 +366,19 @@ class Training:
                 f"{folder}: holds checkpoints of another run; choose another folder", field="folder"
             )
         self._state = _State(**meta["state"])
+        self._saved_best = self._state.best
         for stage, _ in self.plan[: self._state.stage + 1]:
             self.layer.begin(stage.name)
         load_module(self._model, _named(arrays, "model:"))
         # Only now: a part may have taken other parameters with its state.
-        self._optimisers = {update: self._optimiser(update) for update in stage.updates}
-        for number, optimiser in enumerate(self._optimisers.values()):
+        self._optimisers = {update: self._made(update) for update in stage.updates}
+        for number, optimiser in enumerate(self._all_optimisers()):
             load_optimiser(optimiser, _named(arrays, f"optimiser{number}:"))
-
-
-def _warm_up() -> None:
-    """Make torch load what it loads with the first step of an optimiser, which would count as memory of the run."""
-    weight = nn.Parameter(torch.zeros(()))
-    weight.square().backward()  # type: ignore[no-untyped-call]
-    torch.optim.Adam([weight]).step()
 
 
 def _without(parameters: Iterable[nn.Parameter], left_out: list[nn.Parameter]) -> list[nn.Parameter]:
     known = {id(parameter) for parameter in left_out}
     return [parameter for parameter in parameters if id(parameter) not in known]
-
-
-def _alike(one: torch.optim.Optimizer, other: torch.optim.Optimizer) -> bool:
-    """Say whether both are for the same parameters: a part may get new ones when a stage begins."""
-    return [id(p) for p in one.param_groups[0]["params"]] == [id(p) for p in other.param_groups[0]["params"]]
 
 
 def _named(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

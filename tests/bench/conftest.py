@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vecstore_bench.ctr_data import ClickData, Rows
+from vecstore_bench.click_rows import ClickData, Rows
 from vecstore_bench.synthetic import SyntheticClicks
 
 

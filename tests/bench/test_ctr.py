@@ -9,10 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from vecstore.errors import InvalidArgumentError
+from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore_bench import ctr, ctr_cell
-from vecstore_bench.ctr import PRESETS, Results, cells_of
+from vecstore_bench.click_rows import open_clicks
+from vecstore_bench.ctr import Results, cells_of, run_all
 from vecstore_bench.ctr_cell import Cell, Experiment, run_cell
+from vecstore_bench.ctr_presets import PRESETS
+from vecstore_bench.ctr_store import stored
 from vecstore_bench.lookup import frozen_layer, measure
 from vecstore_bench.models import HostInputs, make_host
 from vecstore_bench.training_loop import Settings
@@ -32,11 +35,36 @@ def test_a_cell_says_what_was_asked_and_reached(clicks):
     assert 0.7 * result["asked_bytes"] < result["reached_bytes"] <= result["asked_bytes"]
     assert 0 < result["test_auc"] < 1
     assert result["steps"] == 15
+    assert result["reached_bytes"] < result["stored_bytes"] < result["reached_bytes"] + 10_000
+    assert not result["sparse"]
     assert json.loads(json.dumps(result)) == result
     other = run_cell(EXPERIMENT, Cell("hash", 0.5, 2), data=clicks)
     assert other["test_auc"] != result["test_auc"]
     again = run_cell(EXPERIMENT, Cell("hash", 0.5, 1), data=clicks)
     assert (again["test_auc"], again["test_loss"]) == (result["test_auc"], result["test_loss"])
+
+
+def test_a_table_that_answers_otherwise_is_found(clicks, monkeypatch):
+    _, table = frozen_layer("hash", 500, 8, 0.1)
+    assert stored(table).nbytes > table.nbytes
+    original = type(table).lookup_fields
+    monkeypatch.setattr(type(table), "lookup_fields", lambda self, ids: original(self, ids) + 1)
+    with pytest.raises(CorruptionError, match="10000 of 10000"):
+        stored(table)
+
+
+def test_cells_run_side_by_side_until_the_time_is_over():
+    ran = []
+
+    def run(cell):
+        ran.append(cell)
+        return {"status": "done", "seed": cell.seed}
+
+    cells = [Cell("full", 1.0, seed) for seed in range(5)]
+    found = dict(run_all(cells, run, jobs=2, until=float("inf")))
+    assert found == {cell: {"status": "done", "seed": cell.seed} for cell in cells}
+    assert not list(run_all(cells, run, jobs=2, until=0.0))
+    assert len(ran) == 5
 
 
 def test_infeasible_cells_give_their_floor(clicks):
@@ -51,11 +79,11 @@ def in_this_process(monkeypatch):
     """Run cells here, and one of them badly."""
     ran = []
 
-    def isolated(experiment, cell, checkpoints=None):
+    def isolated(experiment, cell, checkpoints=None, prepared=None):
         ran.append(str(cell))
         if cell == Cell("hash", 0.5, 1) and len(ran) <= 4:
             return {"scheme": "hash", "budget": 0.5, "seed": 1, "status": "failed", "error": "no luck"}
-        return {**run_cell(experiment, cell, checkpoints), "wall_seconds": 0.0}
+        return {**run_cell(experiment, cell, checkpoints, data=open_clicks(prepared)), "wall_seconds": 0.0}
 
     monkeypatch.setattr(ctr, "isolated", isolated)
     return ran

@@ -8,17 +8,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from vecstore.errors import FormatError, InvalidArgumentError, NotFoundError
-from vecstore_bench.ctr_data import load_clicks, load_movielens, load_parquet
+from vecstore_bench.click_columns import Columns
+from vecstore_bench.click_rows import open_clicks, save_clicks
+from vecstore_bench.ctr_data import load_clicks, load_movielens
 
 TABLE = {
-    "label": pa.array([0, 1, 0, 1, 1], pa.int8()),
-    "c_site": pa.array(["b", None, "a", "c", "b"]),
-    "c_shop": pa.array([30, 10, 10, 30, 99], pa.int64()),
-    "d_age": pa.array([1.0, None, 3.0, 5.0, np.nan], pa.float32()),
-    "d_size": pa.array([2, 2, 2, 4, 2], pa.int32()),
-    "split": pa.array(["train", "train", "train", "valid", "test"]),
-    "ts": pa.array([1, 2, 3, 4, 5]),
+    "label": pa.array([0, 1, 0, 1, 1, 0, 0], pa.int8()),
+    "c_site": pa.array(["b", None, "a", "c", "b", "a", "a"]),
+    "c_shop": pa.array([30, 10, 10, 30, 99, 10, 10], pa.int64()),
+    "d_age": pa.array([1.0, None, 3.0, 5.0, np.nan, 1.0, 1.0], pa.float32()),
+    "d_size": pa.array([2, 2, 2, 4, 2, 2, 2], pa.int32()),
+    "split": pa.array(["train", "train", "train", "valid", "test", "valid", "test"]),
+    "ts": pa.array([1, 2, 3, 4, 5, 6, 7]),
 }
+
+
+def load_parquet(path, columns=None):
+    return load_clicks(str(path), columns=columns)
 
 
 def write(path, **changes):
@@ -33,19 +39,73 @@ def test_parquet(tmp_path):
     assert dict(data.sizes) == {"site": 3, "shop": 3}
     train, valid, test = (data.splits[name] for name in ("train", "valid", "test"))
     np.testing.assert_array_equal(train.ids, [[2, 2], [0, 1], [1, 1]])
-    np.testing.assert_array_equal(valid.ids, [[0, 2]])
-    np.testing.assert_array_equal(test.ids, [[2, 0]])
+    np.testing.assert_array_equal(valid.ids, [[0, 2], [1, 1]])
+    np.testing.assert_array_equal(test.ids, [[2, 0], [1, 1]])
     assert train.ids.dtype == np.int32
     # Age in train is 1 and 3: mean 2, deviation 1. Size is constant there. Ages are missing, sizes are not.
     np.testing.assert_array_equal(train.dense, [[-1, 0, 0], [0, 0, 1], [1, 0, 0]])
-    np.testing.assert_array_equal(valid.dense, [[3, 2, 0]])
-    np.testing.assert_array_equal(test.dense, [[0, 0, 1]])
+    np.testing.assert_array_equal(valid.dense, [[3, 2, 0], [-1, 0, 0]])
+    np.testing.assert_array_equal(test.dense, [[0, 0, 1], [-1, 0, 0]])
     assert (train.dense.dtype, train.labels.dtype, data.n_dense) == (np.float32, np.float32, 3)
     np.testing.assert_array_equal(train.labels, [0, 1, 0])
     frequency = data.frequency()
     np.testing.assert_array_equal(frequency["site"], [1, 1, 1])
     np.testing.assert_array_equal(frequency["shop"], [0, 2, 1])
     assert frequency["shop"].dtype == np.int64
+
+
+VALUES = ["x", None, "y", "x", "z"] * 8
+
+
+@pytest.mark.parametrize(
+    ("column", "size"),
+    [
+        (pa.array(VALUES).dictionary_encode(), 4),
+        (pa.array(VALUES, pa.large_string()), 4),
+        (pa.array([1.5, None, np.nan, 1.5, 2.0] * 8), 3),
+        (pa.array([True, None, False, True, True] * 8), 3),
+        (pa.nulls(40), 1),
+        (pa.array(np.arange(40) // 10, pa.timestamp("us")), 5),
+    ],
+    ids=["dictionary", "large_string", "nan", "bool", "null", "timestamp"],
+)
+def test_any_table_works_by_naming_its_columns(tmp_path, column, size):
+    table = pa.table({"clicked": pa.array([True, False] * 20), "site": column, "age": pa.array(np.arange(40.0))})
+    table = table.append_column("when", pa.array(np.arange(40)[::-1].copy(), pa.timestamp("s")))
+    pq.write_table(table, tmp_path / "x.parquet")
+    columns = Columns(label="clicked", categorical=("site",), dense=("age",), order="when")
+    data = load_parquet(tmp_path / "x.parquet", columns)
+    assert [len(rows) for rows in data.splits.values()] == [32, 4, 4]
+    assert list(data.sizes) == ["site"]
+    assert data.sizes["site"] == size
+    # In the order of time the last rows come first.
+    assert (np.diff(data.splits["train"].dense[:, 0]) < 0).all()
+    in_file_order = load_parquet(
+        tmp_path / "x.parquet", Columns(label="clicked", categorical=("site",), dense=("age",))
+    )
+    assert (np.diff(in_file_order.splits["train"].dense[:, 0]) > 0).all()
+    with pytest.raises(FormatError, match="--categorical"):
+        load_parquet(tmp_path / "x.parquet", Columns(label="clicked"))
+    with pytest.raises(FormatError, match="two things"):
+        load_parquet(tmp_path / "x.parquet", Columns(label="clicked", categorical=("site", "clicked")))
+
+
+def test_folders_and_csv(tmp_path):
+    rows = [f"{n % 2},s{n % 3}" for n in range(40)]
+    for name, own in (("train", rows[:30]), ("test", rows[30:])):
+        (tmp_path / f"{name}.csv").write_text("label,c_site\n" + "\n".join(own) + "\n")
+    data = load_clicks(str(tmp_path))
+    # The last tenth of the training rows is for validation, for which there is no file.
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 27, "valid": 3, "test": 10}
+    assert dict(data.sizes) == {"site": 4}
+
+
+def test_prepared_data_are_the_same(tmp_path):
+    data = load_clicks("synthetic:1000")
+    save_clicks(data, tmp_path)
+    again = open_clicks(tmp_path)
+    assert (again.name, dict(again.sizes), again.digest()) == (data.name, dict(data.sizes), data.digest())
+    assert load_clicks("synthetic:1001").digest() != data.digest()
 
 
 def test_parquet_without_dense_features(tmp_path):
@@ -58,11 +118,14 @@ def test_parquet_without_dense_features(tmp_path):
     ("changes", "what"),
     [
         ({"label": None}, "column label"),
-        ({"split": None}, "column split"),
-        ({"split": pa.array(["train", "test", "dev", "valid", "test"])}, "dev"),
-        ({"label": pa.array([0, 1, 2, 0, 1])}, "label"),
+        ({"split": pa.array(["train", "test", "dev", "valid", "test", "test", "test"])}, "dev"),
+        ({"label": pa.array([0, 1, 2, 0, 1, 0, 1])}, "label"),
+        ({"label": pa.array(list("abcdefg"))}, "label: expected numbers"),
+        ({"label": pa.array([0] * 7)}, "both labels"),
+        ({"c_site": pa.array([[1]] * 7)}, "c_site: .*cannot be categorical"),
+        ({"d_age": pa.array(list("abcdefg"))}, "d_age: expected numbers"),
         ({"c_site": None, "c_shop": None}, "c_"),
-        ({"split": pa.array(["valid"] * 5)}, "train"),
+        ({"split": pa.array(["valid"] * 7)}, "train"),
     ],
 )
 def test_wrong_files(tmp_path, changes, what):
@@ -72,7 +135,7 @@ def test_wrong_files(tmp_path, changes, what):
 
 def test_a_feature_without_values(tmp_path):
     with pytest.raises(InvalidArgumentError, match="d_age"):
-        load_parquet(write(tmp_path / "x.parquet", d_age=pa.nulls(5, pa.float32())))
+        load_parquet(write(tmp_path / "x.parquet", d_age=pa.nulls(7, pa.float32())))
 
 
 RATINGS = "".join(f"{1 + n % 4}::{10 + n % 7}::{1 + n % 5}::9783{n:05}\n" for n in range(100))
@@ -126,7 +189,7 @@ def test_wrong_movielens(tmp_path):
 
 def test_names_and_folders(tmp_path):
     (tmp_path / "shop").mkdir()
-    with pytest.raises(FormatError, match="0 parquet files"):
+    with pytest.raises(FormatError, match="expected files"):
         load_clicks("shop", str(tmp_path))
     write(tmp_path / "shop" / "clicks.parquet")
     assert load_clicks("shop", str(tmp_path)).name == "clicks"

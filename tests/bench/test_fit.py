@@ -13,7 +13,7 @@ from vecstore_bench.fit import main, matrix_of
 @pytest.fixture
 def folder(tmp_path, rng):
     (tmp_path / "glove100").mkdir()
-    np.savez(tmp_path / "glove100" / "vectors.npz", base=rng.normal(size=(80, 8)).astype(np.float16))
+    np.savez(tmp_path / "glove100" / "vectors.npz", base=rng.normal(size=(800, 8)).astype(np.float16))
     return tmp_path
 
 

@@ -12,7 +12,7 @@ from vecstore.errors import BudgetInfeasible, InvalidArgumentError
 from vecstore.schemes import get, names
 from vecstore.training.base import Stage, Update
 from vecstore_bench.batches import Batches
-from vecstore_bench.ctr_data import ClickData, Rows
+from vecstore_bench.click_rows import ClickData, Rows
 from vecstore_bench.models import HostInputs, make_host
 from vecstore_bench.quality import auc, log_loss
 from vecstore_bench.training_loop import Settings, Training
@@ -28,10 +28,16 @@ class Stop(Exception):
     pass
 
 
-def made(clicks, name="full", budget=0.5, settings=SHORT, seed=1, **options):
+def made(clicks, name="full", budget=0.5, settings=SHORT, seed=1, sparse=False, model="wdl", **options):
     def layer_of(bytes_or_share):
         return training.embedding(
-            name, fields=clicks.sizes, dim=DIM, budget=bytes_or_share, frequency=clicks.frequency(), seed=seed
+            name,
+            fields=clicks.sizes,
+            dim=DIM,
+            budget=bytes_or_share,
+            frequency=clicks.frequency(),
+            seed=seed,
+            sparse=sparse,
         )
 
     try:
@@ -39,7 +45,7 @@ def made(clicks, name="full", budget=0.5, settings=SHORT, seed=1, **options):
     except BudgetInfeasible as error:
         layer = layer_of(error.floor)
     inputs = HostInputs(fields=len(clicks.sizes), dim=DIM, dense=clicks.n_dense)
-    host = make_host("wdl", inputs, size="small", seed=seed)
+    host = make_host(model, inputs, size="small", seed=seed)
     return Training(layer, host, clicks, settings, **options)
 
 
@@ -113,9 +119,28 @@ def test_a_run_that_was_stopped_gives_the_same_table(clicks, tmp_path, name, loo
 def test_checkpoints_of_another_run_are_refused(clicks, tmp_path):
     with pytest.raises(Stop):
         made(clicks, folder=tmp_path, on_evaluation=stop_after(3)).run()
-    other = Settings(epochs=3, batch=100, rate=0.01, evaluations=6)
-    with pytest.raises(InvalidArgumentError, match="another run"):
-        made(clicks, folder=tmp_path, settings=other).run()
+    rows = clicks.splits["train"]
+    turned = {**clicks.splits, "train": Rows(rows.ids, rows.dense, 1 - rows.labels)}
+    others = [
+        made(clicks, folder=tmp_path, settings=Settings(epochs=3, batch=100, rate=0.01, evaluations=6)),
+        made(clicks, folder=tmp_path, seed=2),
+        made(clicks, folder=tmp_path, model="dcn"),
+        made(ClickData(clicks.name, clicks.sizes, turned), folder=tmp_path),
+    ]
+    for other in others:
+        with pytest.raises(InvalidArgumentError, match="another run"):
+            other.run()
+
+
+@pytest.mark.parametrize("name", ["full", "alpt", "autosrh"])
+def test_a_run_with_sparse_gradients_goes_on_and_learns(clicks, tmp_path, name):
+    whole = made(clicks, name, sparse=True).run()
+    assert whole.auc > 0.6
+    with pytest.raises(Stop):
+        made(clicks, name, sparse=True, folder=tmp_path, on_evaluation=stop_after(3)).run()
+    resumed = made(clicks, name, sparse=True, folder=tmp_path).run()
+    assert frozen_bytes(resumed) == frozen_bytes(whole)
+    assert len(list(tmp_path.glob("best-*.npz"))) <= 2
 
 
 class Recorder:
@@ -198,7 +223,7 @@ def test_an_optimiser_goes_on_in_the_next_stage_unless_the_host_starts_anew(clic
 
 
 def _steps_of(run):
-    (optimiser,) = run._optimisers.values()
+    ((optimiser,),) = run._optimisers.values()
     return int(next(iter(optimiser.state.values()))["step"])
 
 

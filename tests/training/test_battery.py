@@ -258,6 +258,48 @@ def test_state_dict_round_trip(name, budget):
     np.testing.assert_array_equal(vectors(elsewhere, all_ids()), vectors(layer, all_ids()))
 
 
+def sparse_step(name: str, budget: float | int, *, sparse: bool) -> EmbeddingLayer:
+    """Do one step of SGD in each stage, and check whose gradients are sparse."""
+    layer, host = make(name, budget, sparse=sparse), Host()
+    ids = torch.from_numpy(all_ids()[::3])
+    labels = (torch.arange(len(ids)) % 2).float()
+    for stage in layer.stages():
+        layer.begin(stage.name)
+        layer.train()
+        for update in stage.updates:
+            layer.zero_grad()
+            (loss_of(host, layer(ids), labels) + layer.extra_loss()).backward()
+            expected = {id(parameter) for parameter in layer.sparse_parameters()}
+            for key, parameter in layer.named_parameters():
+                if parameter.grad is not None:
+                    assert parameter.grad.is_sparse == (id(parameter) in expected), key
+            torch.optim.SGD(updated(layer, torch.nn.Module(), update), 0.5).step()
+        layer.after_step(1, 10)
+    return layer
+
+
+@over_cases
+def test_sparse_gradients_make_the_same_step(name, budget):
+    dense, lazy = (sparse_step(name, budget, sparse=sparse) for sparse in (False, True))
+    assert not dense.sparse_parameters()
+    for (key, expected), found in zip(dense.named_parameters(), lazy.parameters(), strict=True):
+        # Gradients of an id that occurs more than once are added in another order.
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@over_schemes
+def test_sparse_gradients_are_of_all_large_parameters(name, budget):
+    """What is left dense costs every step the same, however large the table: networks and the cores of trains."""
+    layer = make(name, budget, sparse=True)
+    layer.begin(layer.stages()[0].name)
+    lazy = sum(parameter.numel() for parameter in layer.sparse_parameters())
+    everything = sum(parameter.numel() for parameter in layer.parameters())
+    if name in ("dhe", "ttrec"):
+        assert lazy < 0.1 * everything
+    else:
+        assert lazy > 0.6 * everything
+
+
 @over_schemes
 def test_stages_add_up(name, budget):
     stages = make(name, budget).stages()

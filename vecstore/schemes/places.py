@@ -21,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.errors import CorruptionError
+from vecstore.kernels import selection
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.sparse import BitmapPlaces, BlockPlaces, Places
 from vecstore.schemes.checks import stored_array
 from vecstore.schemes.ranked_bitmap import bitmap_forms, pack, stored_bitmap
-from vecstore.types import F32, ArrayForm, Mask
+from vecstore.types import F32, I64, ArrayForm, Mask
 
 __all__ = [
     "CODINGS",
@@ -74,16 +75,27 @@ def keep_largest(matrix: F32, count: int) -> Mask:
     """Give the mask bool[n, dim] of the ``count`` numbers of largest magnitude; of equal ones, the first.
 
     The threshold is the exact order statistic, to which bisection would converge. What is not a number counts as 0.
+    Nothing of the size of the matrix is made but the mask.
     """
-    magnitudes = np.fmax(np.abs(matrix), np.float32(0)).ravel()
-    if count <= 0 or count >= magnitudes.size:
+    if count <= 0 or count >= matrix.size:
         return np.full(matrix.shape, count > 0)
-    threshold = np.partition(magnitudes, magnitudes.size - count)[magnitudes.size - count]
-    mask = magnitudes > threshold
-    missing = count - np.count_nonzero(mask)
-    mask[np.flatnonzero(magnitudes == threshold)[:missing]] = True
-    kept: Mask = mask.reshape(matrix.shape)
-    return kept
+    words = frozen(np.ascontiguousarray(matrix).view(np.uint32).reshape(-1))
+    by_upper = np.zeros(selection.UPPER_HALVES, np.int64)
+    selection.count_upper(words, by_upper)
+    upper, missing = _last_taken(by_upper, count)
+    by_lower = np.zeros(selection.LOWER_HALVES, np.int64)
+    selection.count_lower(words, upper, by_lower)
+    lower, missing = _last_taken(by_lower, missing)
+    mask = np.empty(matrix.size, np.bool_)
+    selection.mark(words, (upper << selection.LOWER_BITS) + lower, missing, mask)
+    return mask.reshape(matrix.shape)
+
+
+def _last_taken(counts: I64, wanted: int) -> tuple[int, int]:
+    """Give the least value that is among the ``wanted`` largest, and how many of that value are among them."""
+    at_least = np.cumsum(counts[::-1])[::-1]
+    value = int(np.flatnonzero(at_least >= wanted)[-1])
+    return value, wanted - int(at_least[value] - counts[value])
 
 
 def encode(coding: Coding, mask: Mask) -> Places:

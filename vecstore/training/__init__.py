@@ -44,6 +44,7 @@ def embedding(
     frequency: Mapping[str, I64] | None = None,
     seed: int = 0,
     scale: float | None = None,
+    sparse: bool = False,
     **parameters: Any,
 ) -> EmbeddingLayer:
     """Make a trainable embedding layer whose frozen tables stay within a budget.
@@ -68,6 +69,10 @@ def embedding(
         At least 0; of the initial weights, salts and everything else that is drawn.
     scale : float, optional
         Bound of the initial weights, above 0; sqrt(1 / largest field) by default.
+    sparse : bool
+        Whether gradients of rows are sparse, so that a step costs as much as its batch and not as the table. Update
+        ``layer.sparse_parameters()`` with torch.optim.SparseAdam or SGD, and all others with any optimiser. A lazy
+        optimiser leaves rows that a batch does not name as they are; Adam itself would move them on.
     **parameters
         Settings of the scheme that are given and not chosen by the budget.
 
@@ -102,7 +107,7 @@ def embedding(
         make_part(scheme, shape, seed=int(own), scale=bound)
         for scheme, shape, own in zip(plan.schemes(), shapes, seeds, strict=True)
     ]
-    layer = EmbeddingLayer(plan, parts)
+    layer = EmbeddingLayer(plan, parts, sparse=sparse)
     if frequency is not None:
         layer.observe(frequency)
     return layer

@@ -48,7 +48,11 @@ class AdaptPart(TrainablePart):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
-        return nn.functional.embedding(self.places[rows], self.rows)
+        return self.gathered(self.rows, self.places[rows])
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the rows."""
+        return [self.rows]
 
     def observe(self, frequency: I64) -> None:
         """Make the most frequent ids the hot ones."""

@@ -52,6 +52,10 @@ class AlptPart(RoundedPart):
         """Give one stage: each step updates the weights, and then the steps, on the same batch."""
         return (Stage("train", updates=(Update("weights"), Update("search", rate=_RATE))),)
 
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the workspaces of rows and steps."""
+        return [self.rows, self.steps]
+
     def search_parameters(self) -> list[nn.Parameter]:
         """Give the workspace of the steps."""
         return [self.steps]
@@ -61,8 +65,8 @@ class AlptPart(RoundedPart):
         self.steps[rows] = self.scales[rows]
 
     def _trained(self, rows: Tensor) -> Tensor:
-        values = nn.functional.embedding(rows, self.rows)
-        steps = nn.functional.embedding(rows, self.steps)
+        values = self.gathered(self.rows, rows)
+        steps = self.gathered(self.steps, rows)
         factor = 1 / math.sqrt(max(len(rows), 1) * self.shape.dim * self.limit)
         return rounded_to_steps(values, steps, self.limit, factor)
 

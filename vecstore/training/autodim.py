@@ -72,7 +72,7 @@ class AutodimPart(TrainablePart):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
-        vectors: Tensor = self.weights(rows)
+        vectors: Tensor = self.weights(rows, sparse=self.sparse)
         return vectors
 
     def stages(self) -> tuple[Stage, ...]:
@@ -118,6 +118,11 @@ class AutodimPart(TrainablePart):
     def search_parameters(self) -> list[nn.Parameter]:
         """Give the architecture weights, while there is a search."""
         return [self.weights.logits] if isinstance(self.weights, Supernet) else []
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the rows of every width that there is."""
+        tables = self.weights.tables if isinstance(self.weights, Supernet) else [self.weights]
+        return [table.rows for table in tables if isinstance(table, ProjectedRows)]
 
     def freeze(self) -> ProjectedTable:
         """Give the table of the current weights."""
@@ -178,13 +183,13 @@ class Supernet(nn.Module):
         self.logits = nn.Parameter(torch.zeros(len(self.widths)))
         self.register_buffer("before", self.logits.detach().clone())
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Give float32[..., dim] of ``rows`` int64[...]."""
+    def forward(self, rows: Tensor, *, sparse: bool = False) -> Tensor:
+        """Give float32[..., dim] of ``rows`` int64[...]; ``sparse`` is whether gradients of tables are sparse."""
         shares = self._shares()
         flat = rows.reshape(-1)
         mixed = torch.stack(
             [
-                share * self._normalised(norm, table(flat))
+                share * self._normalised(norm, table(flat, sparse=sparse))
                 for share, norm, table in zip(shares, self.norms, self.tables, strict=True)
             ]
         ).sum(0)

@@ -89,11 +89,15 @@ class AutoSrhPart(PrunedPart):
     def dense(self, rows: Tensor) -> Tensor:
         """Give the weights of ``rows`` times the factors of their groups."""
         self._used = _divided_gradient(self.factors) if self._searching else self.factors.detach()
-        return nn.functional.embedding(rows, self.rows) * self._used[self.groups[rows]]
+        return self.gathered(self.rows, rows) * self._used[self.groups[rows]]
 
     def whole(self) -> Tensor:
         """Give all weights with the factors multiplied in."""
         return self.rows * self.factors[self.groups]
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the rows."""
+        return [self.rows]
 
     def observe(self, frequency: I64) -> None:
         """Group the ids by their counts int64[n]."""

@@ -73,11 +73,17 @@ class TrainablePart(nn.Module, ABC):
     ----------
     shape : TableShape
         Rows and dimensions.
+
+    Attributes
+    ----------
+    sparse : bool
+        Whether :meth:`row_parameters` get sparse gradients, as of ``nn.Embedding(sparse=True)``. False at first.
     """
 
     def __init__(self, shape: TableShape) -> None:
         super().__init__()
         self.shape = shape
+        self.sparse = False
 
     @abstractmethod
     def forward(self, rows: Tensor) -> Tensor:
@@ -86,6 +92,14 @@ class TrainablePart(nn.Module, ABC):
     @abstractmethod
     def freeze(self) -> CompressedTable:
         """Give the table of the current weights; its look-ups equal ``forward`` in eval mode."""
+
+    def gathered(self, weights: Tensor, places: Tensor) -> Tensor:
+        """Give the rows ``places`` int64[...] of one of :meth:`row_parameters`, with gradients as ``sparse`` says."""
+        return nn.functional.embedding(places, weights, sparse=self.sparse)
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the matrices of which a step uses no more than the rows that its batch names."""
+        return []
 
     def extra_loss(self) -> Tensor:
         """Give what the part adds to the loss of the last ``forward``, a scalar on the device of the weights."""

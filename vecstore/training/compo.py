@@ -56,9 +56,13 @@ class CompoPart(TrainablePart):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
-        quotient = nn.functional.embedding(rows // self.scheme.remainders, self.quotient)
-        remainder = nn.functional.embedding(rows % self.scheme.remainders, self.remainder)
+        quotient = self.gathered(self.quotient, rows // self.scheme.remainders)
+        remainder = self.gathered(self.remainder, rows % self.scheme.remainders)
         return quotient * remainder if self.scheme.aggregate == "product" else quotient + remainder
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give both tables."""
+        return [self.quotient, self.remainder]
 
     def freeze(self) -> CompoTable:
         """Give the table of the current weights; look-ups have the bits of ``forward``."""

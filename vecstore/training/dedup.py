@@ -51,7 +51,11 @@ class DedupPart(CachedForm):
         """Give float32[..., dim] of ``rows`` int64[...]."""
         size = self.scheme.block_rows
         target = self.target if self.training else self.form()[0]
-        return nn.functional.embedding(target[rows // size] * size + rows % size, self.rows)
+        return self.gathered(self.rows, target[rows // size] * size + rows % size)
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the rows."""
+        return [self.rows]
 
     def evaluated_form(self) -> tuple[Tensor, ...]:
         """Give the block that each block reads, int64[blocks], no more than may be stored."""

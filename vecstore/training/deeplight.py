@@ -42,11 +42,15 @@ class DeepLightPart(PrunedPart):
 
     def dense(self, rows: Tensor) -> Tensor:
         """Give the weights of ``rows``."""
-        return nn.functional.embedding(rows, self.rows)
+        return self.gathered(self.rows, rows)
 
     def whole(self) -> Tensor:
         """Give all weights."""
         return self.rows
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the rows."""
+        return [self.rows]
 
     def stages(self) -> tuple[Stage, ...]:
         """Give the dense start, the pruning, and training at the final sparsity, whose checkpoints are eligible."""

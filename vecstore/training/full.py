@@ -33,7 +33,11 @@ class FullPart(TrainablePart):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
-        return nn.functional.embedding(rows, self.rows)
+        return self.gathered(self.rows, rows)
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the rows."""
+        return [self.rows]
 
     def freeze(self) -> FullTable:
         """Give the table of the current weights."""

@@ -37,7 +37,11 @@ class HashPart(TrainablePart):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
-        return nn.functional.embedding(buckets(rows, int(self.salt[0]), self.scheme.buckets), self.rows)
+        return self.gathered(self.rows, buckets(rows, int(self.salt[0]), self.scheme.buckets))
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the rows."""
+        return [self.rows]
 
     def freeze(self) -> HashTable:
         """Give the table of the current weights."""

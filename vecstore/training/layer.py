@@ -32,13 +32,17 @@ class EmbeddingLayer(nn.Module):
         Fields, and the scheme of each part.
     parts : list of TrainablePart
         One a part of the plan.
+    sparse : bool
+        Whether :meth:`sparse_parameters` get sparse gradients.
     """
 
     starts: Tensor
     sizes: Tensor
 
-    def __init__(self, plan: Fields, parts: list[TrainablePart]) -> None:
+    def __init__(self, plan: Fields, parts: list[TrainablePart], *, sparse: bool = False) -> None:
         super().__init__()
+        for part in parts:
+            part.sparse = sparse
         self.plan = plan
         self.dim = parts[0].shape.dim
         self.parts = nn.ModuleList(parts)
@@ -111,6 +115,10 @@ class EmbeddingLayer(nn.Module):
     def search_parameters(self) -> list[nn.Parameter]:
         """Give the parameters that decide the form of tables and are not frozen into them."""
         return [parameter for part in self._typed_parts() for parameter in part.search_parameters()]
+
+    def sparse_parameters(self) -> list[nn.Parameter]:
+        """Give the parameters whose gradients are sparse: torch.optim.SparseAdam or SGD can update them."""
+        return [parameter for part in self._typed_parts() if part.sparse for parameter in part.row_parameters()]
 
     def observe(self, frequency: Mapping[str, I64]) -> None:
         """Take the counts of the training split: field -> int64[size].

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.mde import Mde
@@ -36,8 +36,12 @@ class MdePart(TrainablePart):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
-        vectors: Tensor = self.weights(rows)
+        vectors: Tensor = self.weights(rows, sparse=self.sparse)
         return vectors
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the rows of few dimensions."""
+        return [self.weights.rows]
 
     def freeze(self) -> ProjectedTable:
         """Give the table of the current weights."""

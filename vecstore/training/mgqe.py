@@ -9,8 +9,8 @@ from vecstore.kernels.hashing import derived_salts
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.mgqe import COLD_CENTROIDS, HOT_CENTROIDS, Mgqe, MgqeTable, tiered_table
 from vecstore.schemes.ranked_bitmap import most_frequent
+from vecstore.training.base import TrainablePart
 from vecstore.training.full import to_numpy, uniform_rows
-from vecstore.training.pruning import CachedForm
 from vecstore.types import I64
 
 __all__ = ["MgqePart"]
@@ -23,7 +23,7 @@ _EPSILON = 1e-5
 _BLOCK_ROWS = 4096
 
 
-class MgqePart(CachedForm):
+class MgqePart(TrainablePart):
     """Query rows w of full size that are replaced by their centroids c.
 
     For each part m of a row the response of centroid k is ``-|w_m - c_mk|^2``, normalised over the batch for each
@@ -41,8 +41,8 @@ class MgqePart(CachedForm):
 
     Notes
     -----
-    In eval mode the layer has what would be frozen: all rows get their codes, by the running statistics, when the first
-    vectors are asked for after weights changed. Until :meth:`observe` is called, the first rows are the hot ones.
+    In eval mode the layer has what would be frozen: rows get their codes of now, by the running statistics, whenever
+    they are asked for. Until :meth:`observe` is called, the first rows are the hot ones.
     """
 
     hot: Tensor
@@ -70,18 +70,23 @@ class MgqePart(CachedForm):
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
         if not self.training:
-            (codes,) = self.form()
             self._loss = None
-            return self._decoded(codes[rows].long())
+            with torch.no_grad():
+                codes = self._stored_codes(rows.reshape(-1))
+            return self._decoded(codes.long()).view(*rows.shape, self.shape.dim)
         flat = rows.reshape(-1)
-        weights = nn.functional.embedding(flat, self.rows)
+        weights = self.gathered(self.rows, flat)
         with torch.no_grad():
-            codes = self._codes(self._responses(weights, learn=True), self.hot[flat])
+            codes = self._codes(self._responses(weights), self.hot[flat])
         centroids = self._decoded(codes)
         # Rows of nothing have no mean.
         self._loss = (centroids - weights.detach()).square().sum() / max(weights.numel(), 1)
         straight = centroids.detach() + (weights - weights.detach())
         return straight.view(*rows.shape, self.shape.dim)
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the query rows."""
+        return [self.rows]
 
     def extra_loss(self) -> Tensor:
         """Give the mean squared distance of the last batch's centroids to its rows, which moves the centroids only."""
@@ -93,7 +98,8 @@ class MgqePart(CachedForm):
 
     def freeze(self) -> MgqeTable:
         """Give the table of the current weights, all rows with their codes of now."""
-        (codes,) = self.form()
+        with torch.no_grad():
+            codes = self._stored_codes(torch.arange(self.shape.rows, device=self.rows.device))
         hot = self.hot.cpu().numpy()
         return tiered_table(self.scheme, self.shape, to_numpy(self.codebook), codes.cpu().numpy(), hot)
 
@@ -101,16 +107,16 @@ class MgqePart(CachedForm):
         count = self.scheme.hot_rows(self.shape.rows)
         self.hot.copy_(torch.from_numpy(most_frequent(self.shape.rows, count, frequency)))
 
-    def _responses(self, weights: Tensor, *, learn: bool) -> Tensor:
-        """Give the normalised responses float32[B, M, 256] of rows float32[B, dim].
+    def _responses(self, weights: Tensor) -> Tensor:
+        """Give the responses float32[B, M, 256] of rows float32[B, dim], normalised over the batch, and learn from it.
 
-        With ``learn``, the batch's own statistics are used and remembered; a single row has none.
+        A single row has no statistics, and gets the running ones.
         """
         pieces = weights.view(len(weights), self.scheme.parts, -1)
         products = torch.einsum("bmw,mkw->bmk", pieces, self.codebook)
         lengths = pieces.square().sum(-1, keepdim=True) + self.codebook.square().sum(-1)
         responses = 2 * products - lengths
-        if not learn or len(weights) < 2:
+        if len(weights) < 2:
             return self._normalised(responses, self.mean, self.variance)
         variance, mean = torch.var_mean(responses, dim=0, correction=0)
         self.batches += 1
@@ -132,8 +138,27 @@ class MgqePart(CachedForm):
         first = torch.arange(self.scheme.parts, device=codes.device) * HOT_CENTROIDS
         return nn.functional.embedding(codes + first, self.codebook.flatten(0, 1)).flatten(-2)
 
-    def evaluated_form(self) -> tuple[Tensor, ...]:
-        """Give the codes uint8[n, M] of all rows, those that no batch had included."""
-        blocks = zip(torch.split(self.rows, _BLOCK_ROWS), torch.split(self.hot, _BLOCK_ROWS), strict=True)
-        found = [self._codes(self._responses(rows, learn=False), hot).to(torch.uint8) for rows, hot in blocks]
-        return (torch.cat(found),)
+    def _stored_codes(self, rows: Tensor) -> Tensor:
+        """Give the codes uint8[n, M] of ``rows`` int64[n] by the running statistics."""
+        maps = self._response_maps()
+        found = [torch.empty(0, self.scheme.parts, dtype=torch.uint8, device=rows.device)]
+        for block in torch.split(rows, _BLOCK_ROWS):
+            pieces = self.rows[block].view(-1, self.scheme.parts, maps.shape[1] - 2).transpose(0, 1)
+            ones = torch.ones_like(pieces[..., :1])
+            inputs = torch.cat([pieces, pieces.square().sum(-1, keepdim=True), ones], dim=-1)
+            hot = self.hot[block]
+            # Most rows are cold, and need a quarter of the responses.
+            codes = torch.bmm(inputs, maps[..., :COLD_CENTROIDS]).argmax(-1)
+            codes[:, hot] = torch.bmm(inputs[:, hot], maps).argmax(-1)
+            found.append(codes.T.to(torch.uint8))
+        return torch.cat(found)
+
+    def _response_maps(self) -> Tensor:
+        """Give float32[M, w + 2, 256]: what maps a piece of a row, its square and 1 to its normalised responses.
+
+        With the running statistics they are linear in these: (2 <w, c> - |w|^2 - |c|^2 - mean) / deviation.
+        """
+        factors = torch.rsqrt(self.variance + self._epsilon)
+        constants = -(self.codebook.square().sum(-1) + self.mean)
+        weights = torch.cat([2 * self.codebook, -torch.ones_like(constants[..., None]), constants[..., None]], dim=-1)
+        return (weights * factors[..., None]).transpose(1, 2).contiguous()

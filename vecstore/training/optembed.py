@@ -94,7 +94,7 @@ class OptEmbedPart(CachedForm):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
-        vectors = nn.functional.embedding(rows, self.rows)
+        vectors = self.gathered(self.rows, rows)
         fields = self.owners[rows]
         if self.training and not self.chosen:
             passed = _step(vectors.abs().sum(-1) - self.thresholds[fields])
@@ -143,6 +143,10 @@ class OptEmbedPart(CachedForm):
             self.dims.copy_(dims)
             self.chosen.fill_(True)
             self.rows.copy_(self._initial_rows())
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the rows."""
+        return [self.rows]
 
     def search_parameters(self) -> list[nn.Parameter]:
         """Give the thresholds."""

@@ -51,9 +51,9 @@ class ProjectedRows(nn.Module):
         if biased:
             self.bias = nn.Parameter(torch.zeros(shape.dim))
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Give float32[..., dim] of ``rows`` int64[...]."""
-        vectors = nn.functional.embedding(rows, self.rows)
+    def forward(self, rows: Tensor, *, sparse: bool = False) -> Tensor:
+        """Give float32[..., dim] of ``rows`` int64[...]; ``sparse`` is whether the gradient of the rows is sparse."""
+        vectors = nn.functional.embedding(rows, self.rows, sparse=sparse)
         if self.projection is not None:
             vectors = vectors @ self.projection
         return vectors if self.bias is None else vectors + self.bias

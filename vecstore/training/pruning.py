@@ -19,7 +19,7 @@ __all__ = ["CachedForm", "PrunedPart", "largest"]
 
 def largest(weights: Tensor, count: int) -> Tensor:
     """Give the mask bool[n, dim] of the ``count`` weights of largest magnitude, on the weights' device."""
-    return torch.from_numpy(keep_largest(to_numpy(weights), count)).to(weights.device)
+    return torch.from_numpy(keep_largest(weights.detach().float().cpu().numpy(), count)).to(weights.device)
 
 
 class CachedForm(TrainablePart):

@@ -34,16 +34,21 @@ class RobePart(TrainablePart):
         super().__init__(shape)
         self.scheme = scheme
         self.register_buffer("salts", salts_of(seed, scheme.n_salts(shape.dim)))
-        self.array = nn.Parameter(uniform_rows(scheme.size, 1, scale, seed)[:, 0])
+        # Rows of one number, which can be gathered.
+        self.array = nn.Parameter(uniform_rows(scheme.size, 1, scale, seed))
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
-        values = nn.functional.embedding(self._places(rows), self.array[:, None])[..., 0]
+        values = self.gathered(self.array, self._places(rows))[..., 0]
         return values * self._signs(rows) if self.scheme.signed else values
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the array, every number of which is a row."""
+        return [self.array]
 
     def freeze(self) -> RobeTable:
         """Give the table of the current weights; look-ups have the bits of ``forward``."""
-        return RobeTable(self.scheme, self.shape, frozen(to_numpy(self.array)), stored_salts(self.salts))
+        return RobeTable(self.scheme, self.shape, frozen(to_numpy(self.array[:, 0])), stored_salts(self.salts))
 
     def _places(self, rows: Tensor) -> Tensor:
         """Give where each number of ``rows`` is read, int64[..., dim]."""

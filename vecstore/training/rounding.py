@@ -91,7 +91,11 @@ class RoundedPart(TrainablePart):
 
     def _trained(self, rows: Tensor) -> Tensor:
         """Give the vectors of ``rows``, all in the workspace, with their gradients."""
-        return nn.functional.embedding(rows, self.rows)
+        return self.gathered(self.rows, rows)
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the workspace."""
+        return [self.rows]
 
     @torch.no_grad()
     def after_step(self, step: int, steps: int) -> None:  # noqa: ARG002
@@ -123,6 +127,8 @@ _BEYOND, _BEYOND_HALF = 1e-3, 2.5e-4
 #: Rows that the shares are of, as long as fewer were written; later ones push the earlier ones out. It is so many that
 #: one row cannot make the range grow by itself, even if all of its values are beyond.
 _WINDOW_ROWS = 1_000
+#: Rows that are rounded anew at a time, so that no float32 copy of the table is made.
+_BLOCK_ROWS = 65_536
 
 
 class IntegerPart(RoundedPart):
@@ -200,7 +206,8 @@ class IntegerPart(RoundedPart):
 
     def _rescale(self, factor: float) -> None:
         """Change the range, and round all codes to the new scale."""
-        self.codes.copy_(stochastic_codes(self.codes / factor, self.limit, self._draws))
+        for codes in torch.split(self.codes, _BLOCK_ROWS):
+            codes.copy_(stochastic_codes(codes / factor, self.limit, self._draws))
         self.scales *= factor
         self.unchecked.zero_()
 

@@ -50,22 +50,39 @@ class TtrecPart(TrainablePart):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
-        n_first, rank = len(self.first), self.scheme.rank
+        n_first, n_middle, n_last = self.scheme.row_factors
+        rank = self.scheme.rank
         flat = rows.reshape(-1)
-        # Ids repeat within a batch, and n1 of them share a tail: each product of the large cores is made once.
-        wanted, places = torch.unique(flat // n_first, return_inverse=True)
-        middle = nn.functional.embedding(wanted % len(self.middle), self.middle.flatten(1))
-        last = nn.functional.embedding(wanted // len(self.middle), self.last.flatten(1))
-        # Sizes are spelled out, because a batch may be empty.
-        tails = torch.bmm(
-            middle.view(len(wanted), middle.shape[1] // rank, rank), last.view(len(wanted), rank, last.shape[1] // rank)
-        ).flatten(1)
+        tails = flat // n_first
+        # Ids repeat within a batch, and n1 of them share a tail: each product of the large cores is made once. Tails
+        # with the same middle matrix are neighbours.
+        wanted, places = torch.unique(tails % n_middle * n_last + tails // n_middle, return_inverse=True)
         first = nn.functional.embedding(flat % n_first, self.first.flatten(1))
-        own = nn.functional.embedding(places, tails)
+        own = nn.functional.embedding(places, self._tails(wanted))
+        # Sizes are spelled out, because a batch may be empty.
         chains = torch.bmm(
             first.view(len(flat), first.shape[1] // rank, rank), own.view(len(flat), rank, own.shape[1] // rank)
         )
         return chains.view(*rows.shape, self.shape.dim)
+
+    def _tails(self, wanted: Tensor) -> Tensor:
+        """Give middle times last matrix float32[n, R d2 d3] of ascending tails int64[n], ``i2 n3 + i3``.
+
+        One product for each middle matrix: a copy of it for each tail would be n R^2 d2 numbers.
+        """
+        n_last, rank, d_last = self.last.shape
+        counts = torch.bincount(wanted // n_last, minlength=len(self.middle)).tolist()
+        last = nn.functional.embedding(wanted % n_last, self.last.flatten(1)).view(-1, rank, d_last)
+        products = [
+            middle.flatten(0, 1) @ own.transpose(0, 1).flatten(1)
+            for middle, own in zip(self.middle.unbind(), torch.split(last, counts), strict=True)
+            if len(own)
+        ]
+        if not products:
+            return last.new_zeros(0, rank * self.scheme.dim_factors[1] * d_last)
+        # [R d2, n d3] -> [n, R d2 d3]
+        together = torch.cat(products, dim=1)
+        return together.view(len(together), -1, d_last).transpose(0, 1).flatten(1)
 
     def freeze(self) -> TtrecTable:
         """Give the table of the current weights.

@@ -49,7 +49,11 @@ class UnifiedPart(TrainablePart):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
-        return nn.functional.embedding(self.places(rows), self.rows).reshape(*rows.shape, self.shape.dim)
+        return self.gathered(self.rows, self.places(rows)).reshape(*rows.shape, self.shape.dim)
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Give the rows."""
+        return [self.rows]
 
     def places(self, rows: Tensor) -> Tensor:
         """Give the table rows int64[..., look-ups] of ``rows`` int64[...]."""
