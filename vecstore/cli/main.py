@@ -8,6 +8,7 @@ from typing import IO, Any
 import click
 
 import vecstore
+from vecstore.cli.benching import bench_command
 from vecstore.cli.changing import compress_command, delete_command, drop_command, optimize_command
 from vecstore.cli.inspecting import list_command, stats_command, verify_command
 from vecstore.cli.looking_up import lookup_command
@@ -104,6 +105,7 @@ for _command in (
     optimize_command,
     delete_command,
     drop_command,
+    bench_command,
 ):
     cli.add_command(_command)
 

@@ -1,0 +1,32 @@
+"use strict";
+
+// Tables are sorted by a click on a heading: numbers by their values, what is missing always last.
+for (const button of document.querySelectorAll("th button")) {
+  button.addEventListener("click", () => {
+    const heading = button.closest("th");
+    const body = heading.closest("table").tBodies[0];
+    const rising = heading.getAttribute("aria-sort") !== "ascending";
+    for (const other of heading.parentElement.children) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", rising ? "ascending" : "descending");
+    const value = (row) => row.cells[heading.cellIndex].dataset.value;
+    const rows = [...body.rows].sort((a, b) => {
+      const [left, right] = [value(a), value(b)];
+      if (left === "" || right === "") return (left === "") - (right === "");
+      const order = isNaN(left) || isNaN(right) ? left.localeCompare(right) : left - right;
+      return rising ? order : -order;
+    });
+    body.append(...rows);
+  });
+}
+
+// What a pointer is over says its numbers.
+const tip = document.getElementById("tip");
+document.addEventListener("pointerover", (event) => {
+  const told = event.target.closest("[data-tip]");
+  tip.style.visibility = told ? "visible" : "hidden";
+  if (!told) return;
+  tip.textContent = told.dataset.tip;
+  const left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
+  const top = event.clientY + 18 + tip.offsetHeight > innerHeight ? event.clientY - tip.offsetHeight - 10 : event.clientY + 18;
+  tip.style.transform = `translate(${Math.max(8, left)}px, ${Math.max(8, top)}px)`;
+});
