@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vecstore_bench.report.comparing import Comparison, Entry, Figure, overlap
 from vecstore_bench.report.measures import LOOKUP, TRAIN_MEMORY, Measure
@@ -68,8 +68,8 @@ def advise(comparison: Comparison, rules: Rules) -> list[Advice]:
 def _smallest(comparison: Comparison, rules: Rules) -> Advice:
     use = f"Smallest at < {rules.loss:g} % loss"
     rule = (
-        f"The fewest bytes at a mean loss below {rules.loss:g} %; of tables within {rules.same_bytes:.0%} of the fewest "
-        "the one that loses least."
+        f"The fewest bytes at a mean loss below {rules.loss:g} %; of tables within {rules.same_bytes:.0%} of the "
+        "fewest, the one that loses least."
     )
     eligible, notes = _eligible(comparison, rules)
     if not eligible:
@@ -100,7 +100,10 @@ def _extreme(comparison: Comparison, rules: Rules) -> Advice:
         entry for entry in comparison.compressed if entry.loss is not None and (entry.ratio or 0) >= rules.extreme
     ]
     if candidates:
-        return _best(use, rule, candidates, _loss, rules)
+        best = _best(use, rule, candidates, _loss, rules)
+        if best.entry is not None and _loss(best.entry).mean >= rules.loss:
+            return replace(best, notes=(f"Such a ratio costs more than {rules.loss:g} % here.", *best.notes))
+        return best
     ratios = [(entry.ratio, entry) for entry in comparison.compressed if entry.ratio is not None]
     note = f"No table that ran is so small. Budgets of {1 / rules.extreme:g} and below would tell."
     if ratios:

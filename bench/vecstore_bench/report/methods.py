@@ -72,7 +72,7 @@ class Method:
         None where the scheme is not installed here.
     paper : str
     what : tuple of str
-        Sentences of its docstrings, with \\`\\`code\\`\\` as there.
+        Sentences of its docstrings; code is in double backquotes, as there.
     take : str
         When to take it.
     abilities : tuple of str

@@ -16,8 +16,11 @@ from vecstore_bench.report.choosing import Advice, Rules
 from vecstore_bench.report.comparing import BASELINE, Comparison, Entry
 from vecstore_bench.report.measures import MEASURES, budget_text, bytes_text
 from vecstore_bench.report.methods import FAMILIES, Method, family_of
-from vecstore_bench.report.plots import COLOURS, GRID, INK, PAPER, Plot
+from vecstore_bench.report.plots import COLOURS, FRONT, GRID, INK, PAPER, Plot
 from vecstore_bench.report.reading import Run
+
+#: What stands where there is no number.
+NOTHING = "-"
 
 __all__ = ["Column", "Section", "loss_text", "page"]
 
@@ -52,9 +55,9 @@ def loss_text(entry: Entry, *, points: bool = False) -> str:
     """Give a loss in percent, or in points, with its spread; a gain has a minus."""
     figure = entry.points if points else entry.loss
     if figure is None:
-        return "–"
+        return NOTHING
     spread = f" ± {figure.spread:.2f}" if figure.spread is not None else ""
-    return f"{figure.mean:.2f}{spread}".replace("-", "−")
+    return f"{figure.mean:.2f}{spread}"
 
 
 def page(run: Run, sections: Sequence[Section], methods: Sequence[Method], rules: Rules) -> str:
@@ -105,7 +108,7 @@ def family_slug(family: Family | None) -> str:
 def _page_colours() -> dict[str, str]:
     """Give colour of the plots -> what the page has in its place, so that they follow its theme."""
     own = {colour: f"var(--{family_slug(family)})" for family, colour in COLOURS.items()}
-    return {**own, INK: "currentColor", GRID: "var(--line)", PAPER: "none"}
+    return {**own, INK: "currentColor", GRID: "var(--line)", FRONT: "var(--front)", PAPER: "var(--card)"}
 
 
 def _columns(comparison: Comparison) -> list[Column]:
@@ -116,7 +119,8 @@ def _columns(comparison: Comparison) -> list[Column]:
         Column("Budget", [(budget_text(entry.budget), entry.budget) for entry in entries]),
         Column("Bytes", [(bytes_text(entry.bytes), entry.bytes) for entry in entries]),
         Column(
-            "Times smaller", [(f"{entry.ratio:.3g}" if entry.ratio else "–", entry.ratio or 0.0) for entry in entries]
+            "Times smaller",
+            [(f"{entry.ratio:.3g}" if entry.ratio else NOTHING, entry.ratio or 0.0) for entry in entries],
         ),
         Column("Seeds", [(str(len(entry.seeds)), len(entry.seeds)) for entry in entries]),
     ]
@@ -129,7 +133,7 @@ def _columns(comparison: Comparison) -> list[Column]:
         for entry in entries:
             figure = entry.figures.get(measure.key)
             spread = f" ± {measure.text(figure.spread)}" if figure and figure.spread is not None else ""
-            cells.append((measure.text(figure.mean) + spread, figure.mean) if figure else ("–", ""))
+            cells.append((measure.text(figure.mean) + spread, figure.mean) if figure else (NOTHING, ""))
         found.append(Column(measure.heading, cells))
     return found
 

@@ -8,21 +8,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from vecstore.schemes.base import Family
 from vecstore_bench.report.comparing import BASELINE, Comparison, Entry
 from vecstore_bench.report.measures import Measure, budget_text, bytes_text
 
-__all__ = ["COLOURS", "GRID", "INK", "PAPER", "Plot", "bars", "curve"]
+__all__ = ["COLOURS", "FRONT", "GRID", "INK", "PAPER", "Plot", "bars", "curve"]
 
 #: Ink of axes and text, and lines behind; a page puts its own in their place.
 INK = "#1c2330"
 GRID = "#d5dae2"
+#: The Pareto front, behind everything.
+FRONT = "#f3d27a"
 #: What is drawn on.
 PAPER = "#ffffff"
 #: Family -> colour; all differ in hue and have a contrast of 4 and more to white.
@@ -35,8 +39,12 @@ COLOURS: Mapping[Family | None, str] = {
     Family.PRUNING: "#c02848",
     None: "#00747f",
 }
+#: What tells the schemes of a family apart.
 _MARKERS = "os^DvPX<>hp*"
-_STYLE = {
+_DASHES = ("solid", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 2, 2)))
+#: Panels beside each other.
+_PANELS = 4
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10.5,
     "text.color": INK,
@@ -63,6 +71,29 @@ _OPENING = re.compile(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
+class _Look:
+    """How a scheme is drawn."""
+
+    scheme: str
+    colour: str
+    marker: str
+    dashes: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A part of a plot that a page makes alive: whose it is, and what a pointer over it is told (perhaps nothing)."""
+
+    scheme: str
+    tip: str = ""
+
+    def attributes(self) -> str:
+        """Give it as attributes of an element."""
+        tip = f' data-tip="{escape(self.tip)}"' if self.tip else ""
+        return f' data-scheme="{escape(self.scheme)}"{tip}'
+
+
+@dataclass(frozen=True, slots=True)
 class Plot:
     """A drawing in both forms.
 
@@ -76,8 +107,8 @@ class Plot:
     svg : str
         A file of its own.
     png : bytes
-    tips : mapping of str to str
-        Id of a group in the SVG -> what a pointer over it is told.
+    marks : mapping of str to Mark
+        By the id of the group in the SVG.
     """
 
     name: str
@@ -85,7 +116,7 @@ class Plot:
     summary: str
     svg: str
     png: bytes
-    tips: Mapping[str, str]
+    marks: Mapping[str, Mark]
 
     def inline(self, colours: Mapping[str, str]) -> str:
         """Give the SVG as a part of a page: ids of its own, colours of the page, text for pointers and screen readers.
@@ -96,13 +127,13 @@ class Plot:
             Colour in the file -> CSS value in its place.
         """
         text = self.svg[self.svg.index("<svg") :]
-        for gid, tip in self.tips.items():
-            text = text.replace(f'<g id="{gid}">', f'<g id="{gid}" data-tip="{escape(tip)}">')
+        for gid, mark in self.marks.items():
+            text = text.replace(f'<g id="{gid}">', f'<g id="{gid}"{mark.attributes()}>')
         text = _ID.sub(rf"\g<1>{self.name}-", text)
         for own, theirs in colours.items():
             text = text.replace(own, theirs)
-        opening = rf'<svg viewBox="\1" role="img" aria-label="{escape(self.summary)}">'
-        return _OPENING.sub(lambda match: match.expand(opening), text, count=1)
+        label = escape(self.summary)
+        return _OPENING.sub(lambda match: f'<svg viewBox="{match[1]}" role="img" aria-label="{label}">', text, count=1)
 
 
 def curve(name: str, comparison: Comparison, families: Mapping[str, Family | None], limit: float) -> Plot:
@@ -122,18 +153,18 @@ def curve(name: str, comparison: Comparison, families: Mapping[str, Family | Non
     quality = comparison.quality
     if quality is None:
         raise ValueError(f"{comparison.key}: there is no quality to draw")
-    tips: dict[str, str] = {}
+    marks: dict[str, Mark] = {}
     with _drawing(width=10.5, height=5.6) as drawing:
         axes = drawing.subplots()
         front = comparison.front()
         axes.step(
             [entry.bytes for entry in front],
             [entry.figures[quality.key].mean for entry in front],
-            where="post", color=GRID, linewidth=7, solid_capstyle="round", label="Pareto front", zorder=1,
+            where="post", color=FRONT, linewidth=8, solid_capstyle="round", label="Pareto front", zorder=1,
         )  # fmt: skip
-        for scheme, colour, marker in _looks(comparison, families):
-            own = [one for one in comparison.entries if one.scheme == scheme and quality.key in one.figures]
-            _line(axes, own, quality, colour, marker, tips)
+        for look in _looks(comparison, families):
+            own = [one for one in comparison.entries if one.scheme == look.scheme and quality.key in one.figures]
+            _line(axes, own, quality, look, marks)
         _levels(axes, comparison, quality, limit)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(value)))
@@ -146,73 +177,93 @@ def curve(name: str, comparison: Comparison, families: Mapping[str, Family | Non
     title = f"{quality.title} against bytes"
     names = ", ".join(entry.scheme for entry in front)
     return Plot(
-        name, title, f"{title}, {comparison.key}. Pareto front: {names}. The table has all numbers.", svg, png, tips
+        name, title, f"{title}, {comparison.key}. Pareto front: {names}. The table has all numbers.", svg, png, marks
     )
 
 
 def bars(name: str, comparison: Comparison, families: Mapping[str, Family | None], measure: Measure) -> Plot:
     """Draw a measure as bars: a panel a budget, a row a scheme, ``full`` as a line."""
-    there = [entry for entry in comparison.entries if measure.key in entry.figures]
-    compressed = [entry for entry in there if entry.scheme != BASELINE]
-    budgets = sorted({entry.budget for entry in compressed}, reverse=True)
-    looks = [look for look in _looks(comparison, families) if any(entry.scheme == look[0] for entry in compressed)]
-    rows = {scheme: len(looks) - number for number, (scheme, _, _) in enumerate(looks)}
-    colours = {scheme: colour for scheme, colour, _ in looks}
-    whole = next((entry.figures[measure.key] for entry in there if entry.scheme == BASELINE), None)
-    tips: dict[str, str] = {}
-    with _drawing(width=10.5, height=1.5 + 0.3 * len(rows)) as drawing:
-        panels = drawing.subplots(1, len(budgets), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, budget in zip(panels, budgets, strict=True):
+    there = [entry for entry in comparison.compressed if measure.key in entry.figures]
+    budgets = sorted({entry.budget for entry in there}, reverse=True)
+    looks = [look for look in _looks(comparison, families) if any(entry.scheme == look.scheme for entry in there)]
+    whole = comparison.full.figures.get(measure.key) if comparison.full else None
+    marks: dict[str, Mark] = {}
+    across, down = min(len(budgets), _PANELS), -(-len(budgets) // _PANELS)
+    with _drawing(width=10.5, height=0.6 + down * (0.7 + 0.29 * len(looks))) as drawing:
+        panels = drawing.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, budget in zip(panels, budgets, strict=False):
             axes.set_title(f"budget {budget_text(budget)}", fontsize=10.5)
-            axes.grid(visible=False, axis="y")
-            for entry in (one for one in compressed if one.budget == budget):
-                figure = entry.figures[measure.key]
-                (bar,) = axes.barh(
-                    rows[entry.scheme], figure.mean, height=0.68, color=colours[entry.scheme],
-                    xerr=figure.spread, ecolor=INK, error_kw={"elinewidth": 1, "capsize": 2},
-                )  # fmt: skip
-                gid = f"bar-{len(tips)}"
-                bar.set_gid(gid)
-                tips[gid] = f"{entry.scheme}: {_spread(measure, entry)}"
+            _panel(axes, [entry for entry in there if entry.budget == budget], looks, measure, marks)
             if whole is not None:
                 axes.axvline(whole.mean, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: measure.text(value)))
-            axes.tick_params(axis="x", labelsize=9)
-            axes.locator_params(axis="x", nbins=4)
-        panels[0].set_yticks(list(rows.values()), list(rows))
-        panels[0].set_ylim(0.4, len(rows) + 0.6)
+        for axes in panels[len(budgets) :]:
+            axes.set_visible(False)
+        panels[0].set_ylim(len(looks) - 0.4, -0.6)
         level = f"; dashed: {BASELINE}, {measure.with_unit(whole.mean)}" if whole is not None else ""
-        drawing.supxlabel(
-            f"{measure.heading}, {'higher' if measure.higher else 'lower'} is better{level}", fontsize=10.5
-        )
+        better = "higher" if measure.higher else "lower"
+        drawing.supxlabel(f"{measure.heading}, {better} is better{level}", fontsize=10.5)
         svg, png = _files(drawing)
-    return Plot(name, measure.title, f"{measure.title}, {comparison.key}. The table has all numbers.", svg, png, tips)
+    return Plot(name, measure.title, f"{measure.title}, {comparison.key}. The table has all numbers.", svg, png, marks)
 
 
-def _line(
-    axes: Axes, entries: Sequence[Entry], quality: Measure, colour: str, marker: str, tips: dict[str, str]
+def _panel(
+    axes: Axes, entries: Sequence[Entry], looks: Sequence[_Look], measure: Measure, marks: dict[str, Mark]
 ) -> None:
+    rows = {look.scheme: (row, look.colour) for row, look in enumerate(looks)}
+    for entry in entries:
+        figure = entry.figures[measure.key]
+        row, colour = rows[entry.scheme]
+        drawn = axes.barh(
+            row, figure.mean, height=0.7, color=colour, xerr=figure.spread, ecolor=INK,
+            error_kw={"elinewidth": 1, "capsize": 2},
+        )  # fmt: skip
+        axes.bar_label(
+            drawn,
+            [measure.text(figure.mean)],
+            padding=3,
+            fontsize=8.5,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
+        )
+        _mark(drawn[0], Mark(entry.scheme, f"{entry.scheme}: {_spread(measure, entry)}"), marks)
+    axes.set_yticks(range(len(looks)), [look.scheme for look in looks])
+    axes.grid(visible=False, axis="y")
+    # Room for the numbers behind the bars.
+    axes.margins(x=0.25)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: measure.text(value)))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(axis="x", labelsize=9)
+
+
+def _line(axes: Axes, entries: Sequence[Entry], quality: Measure, look: _Look, marks: dict[str, Mark]) -> None:
+    """Draw a scheme: a line through its budgets, and a point with an error bar at each."""
     if not entries:
         return
-    scheme = entries[0].scheme
-    axes.plot(
+    (line,) = axes.plot(
         [entry.bytes for entry in entries],
         [entry.figures[quality.key].mean for entry in entries],
-        color=colour, marker=marker, markersize=7, linewidth=1.3, markeredgewidth=0, label=scheme, zorder=3,
+        color=look.colour, linestyle=look.dashes, linewidth=1.4, marker=look.marker, markersize=6.5,
+        label=look.scheme, zorder=3,
     )  # fmt: skip
+    _mark(line, Mark(look.scheme), marks)
     for entry in entries:
         figure = entry.figures[quality.key]
         drawn = axes.errorbar(
-            entry.bytes, figure.mean, yerr=figure.spread, color=colour, marker=marker, markersize=7, capsize=3,
-            elinewidth=1.2, markeredgewidth=0, zorder=4,
+            entry.bytes, figure.mean, yerr=figure.spread, color=look.colour, marker=look.marker, markersize=6.5,
+            capsize=3, elinewidth=1.2, zorder=4,
         )  # fmt: skip
-        gid = f"point-{len(tips)}"
-        drawn.lines[0].set_gid(gid)
-        loss = "" if entry.loss is None or scheme == BASELINE else f"; loss {entry.loss.mean:.2f} %"
-        tips[gid] = (
-            f"{scheme} at {budget_text(entry.budget)}: {quality.title} {_spread(quality, entry)}, "
+        loss = "" if entry.loss is None or entry.scheme == BASELINE else f"; loss {entry.loss.mean:.2f} %"
+        tip = (
+            f"{entry.scheme} at {budget_text(entry.budget)}: {quality.title} {_spread(quality, entry)}, "
             f"{bytes_text(entry.bytes)}{loss}; seeds: {len(entry.seeds)}"
         )
+        for artist in drawn.get_children():
+            _mark(artist, Mark(entry.scheme, tip), marks)
+
+
+def _mark(artist: Artist, mark: Mark, marks: dict[str, Mark]) -> None:
+    gid = f"mark-{len(marks)}"
+    artist.set_gid(gid)
+    marks[gid] = mark
 
 
 def _levels(axes: Axes, comparison: Comparison, quality: Measure, limit: float) -> None:
@@ -230,13 +281,15 @@ def _spread(measure: Measure, entry: Entry) -> str:
     return f"{measure.text(figure.mean)}{spread} {measure.unit}".rstrip()
 
 
-def _looks(comparison: Comparison, families: Mapping[str, Family | None]) -> list[tuple[str, str, str]]:
-    """Give (scheme, colour, marker): the colour is the family's, the marker tells its schemes apart."""
+def _looks(comparison: Comparison, families: Mapping[str, Family | None]) -> list[_Look]:
+    """Give the schemes by family: its colour is the family's, markers and dashes tell its schemes apart."""
     order: list[Family | None] = [*Family, None]
     found = []
     for family in order:
         own = sorted({entry.scheme for entry in comparison.entries if families.get(entry.scheme) is family})
-        found += [(scheme, COLOURS[family], _MARKERS[number % len(_MARKERS)]) for number, scheme in enumerate(own)]
+        for number, scheme in enumerate(own):
+            marker, dashes = _MARKERS[number % len(_MARKERS)], _DASHES[number % len(_DASHES)]
+            found.append(_Look(scheme, COLOURS[family], marker, dashes))
     return found
 
 

@@ -19,14 +19,24 @@ for (const button of document.querySelectorAll("th button")) {
   });
 }
 
-// What a pointer is over says its numbers.
+// What a pointer is over says its numbers, and the plot's other schemes step back.
 const tip = document.getElementById("tip");
 document.addEventListener("pointerover", (event) => {
-  const told = event.target.closest("[data-tip]");
+  const mark = event.target.closest("[data-scheme]");
+  for (const plot of document.querySelectorAll(".chosen")) plot.classList.remove("chosen");
+  if (mark) {
+    const plot = mark.closest("svg");
+    plot.classList.add("chosen");
+    for (const other of plot.querySelectorAll("[data-scheme]")) {
+      other.classList.toggle("own", other.dataset.scheme === mark.dataset.scheme);
+    }
+  }
+  const told = mark && (mark.dataset.tip || mark.dataset.scheme);
   tip.style.visibility = told ? "visible" : "hidden";
   if (!told) return;
-  tip.textContent = told.dataset.tip;
+  tip.textContent = told;
   const left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
-  const top = event.clientY + 18 + tip.offsetHeight > innerHeight ? event.clientY - tip.offsetHeight - 10 : event.clientY + 18;
+  const below = event.clientY + 18;
+  const top = below + tip.offsetHeight > innerHeight ? event.clientY - tip.offsetHeight - 10 : below;
   tip.style.transform = `translate(${Math.max(8, left)}px, ${Math.max(8, top)}px)`;
 });
