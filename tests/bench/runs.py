@@ -20,7 +20,7 @@ LOSSES: dict[str, tuple[float | None, float | None, float | None]] = {
     "unified": (0.1, 0.42, 1.3),
     "dhe": (1.6, 1.9, 2.4),
     "adapt": (0.05, 0.6, 1.9),
-    "mgqe": (0.02, 0.3, None),
+    "mgqe": (0.02, 0.29, None),
     "int8": (-0.02, None, None),
     "alpt": (-0.05, None, None),
     "mde": (0.03, 0.34, 2.9),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from vecstore_bench.report.comparing import Comparison, Entry, Figure, overlap
+from vecstore_bench.report.comparing import BASELINE, Comparison, Entry, Figure, overlap
 from vecstore_bench.report.measures import LOOKUP, TRAIN_MEMORY, Measure
 
 __all__ = ["Advice", "Rules", "advise"]
@@ -76,7 +76,7 @@ def _smallest(comparison: Comparison, rules: Rules) -> Advice:
         return Advice(use=use, rule=rule, entry=None, notes=notes)
     fewest = min(entry.bytes for entry in eligible)
     near = [entry for entry in eligible if entry.bytes <= fewest * (1 + rules.same_bytes)]
-    return _best(use, rule, near, _loss, rules)
+    return _within(_best(comparison, use, rule, near, _loss), rules)
 
 
 def _least(comparison: Comparison, rules: Rules, use: str, measure: Measure) -> Advice:
@@ -88,22 +88,19 @@ def _least(comparison: Comparison, rules: Rules, use: str, measure: Measure) -> 
     candidates = [entry for entry in eligible if measure.key in entry.figures]
     if not candidates:
         return Advice(use=use, rule=rule, entry=None, notes=notes or ("No scheme within the loss was measured.",))
-    return _best(use, rule, candidates, lambda entry: entry.figures[measure.key], rules)
+    return _within(_best(comparison, use, rule, candidates, lambda entry: entry.figures[measure.key]), rules)
 
 
 def _extreme(comparison: Comparison, rules: Rules) -> Advice:
     use = f"Extreme ratios, {rules.extreme:g} times or more"
     rule = f"The least loss among tables at most 1/{rules.extreme:g} of float32."
-    if comparison.full is None or comparison.quality is None:
+    if comparison.reference is None:
         return Advice(use=use, rule=rule, entry=None, notes=_unknown_loss(comparison))
     candidates = [
         entry for entry in comparison.compressed if entry.loss is not None and (entry.ratio or 0) >= rules.extreme
     ]
     if candidates:
-        best = _best(use, rule, candidates, _loss, rules)
-        if best.entry is not None and _loss(best.entry).mean >= rules.loss:
-            return replace(best, notes=(f"Such a ratio costs more than {rules.loss:g} % here.", *best.notes))
-        return best
+        return _within(_best(comparison, use, rule, candidates, _loss), rules)
     ratios = [(entry.ratio, entry) for entry in comparison.compressed if entry.ratio is not None]
     note = f"No table that ran is so small. Budgets of {1 / rules.extreme:g} and below would tell."
     if ratios:
@@ -117,7 +114,7 @@ def _extreme(comparison: Comparison, rules: Rules) -> Advice:
 
 def _eligible(comparison: Comparison, rules: Rules) -> tuple[list[Entry], tuple[str, ...]]:
     """Give what loses little enough; and if there is none, why."""
-    if comparison.full is None or comparison.quality is None:
+    if comparison.reference is None:
         return [], _unknown_loss(comparison)
     # A table that is not smaller answers no use.
     smaller = [entry for entry in comparison.compressed if entry.ratio is None or entry.ratio > 1]
@@ -130,24 +127,36 @@ def _eligible(comparison: Comparison, rules: Rules) -> tuple[list[Entry], tuple[
 
 
 def _unknown_loss(comparison: Comparison) -> tuple[str, ...]:
-    missing = "a column of quality" if comparison.quality is None else "cells of the scheme full"
+    missing = "column of quality" if comparison.quality is None else f"quality of the scheme `{BASELINE}`"
     return (f"Losses are unknown: the run has no {missing} on this data and model.",)
 
 
-def _best(use: str, rule: str, candidates: Sequence[Entry], figure: Callable[[Entry], Figure], rules: Rules) -> Advice:
+def _best(
+    comparison: Comparison, use: str, rule: str, candidates: Sequence[Entry], figure: Callable[[Entry], Figure]
+) -> Advice:
     """Choose the lowest figure; what overlaps with it is tied."""
     ranked = sorted(candidates, key=lambda entry: (figure(entry).mean, entry.bytes, entry.scheme))
     chosen = ranked[0]
     ties = tuple(entry for entry in ranked[1:] if overlap(figure(entry), figure(chosen)))
-    return Advice(use=use, rule=rule, entry=chosen, ties=ties, notes=_cautions(chosen, rules))
+    return Advice(use=use, rule=rule, entry=chosen, ties=ties, notes=_seed_notes(chosen, comparison))
 
 
-def _cautions(entry: Entry, rules: Rules) -> tuple[str, ...]:
-    loss = _loss(entry)
+def _within(advice: Advice, rules: Rules) -> Advice:
+    """Note where the answer loses more than the rule for losses allows, surely or perhaps."""
+    if advice.entry is None or (loss := _loss(advice.entry)).high < rules.loss:
+        return advice
+    note = f"Over seeds the loss reaches {loss.high:.2f} %, so {rules.loss:g} % is not safe."
+    if loss.mean >= rules.loss:
+        note = f"It loses {rules.loss:g} % or more here."
+    return replace(advice, notes=(note, *advice.notes))
+
+
+def _seed_notes(entry: Entry, comparison: Comparison) -> tuple[str, ...]:
+    done, most = len(entry.seeds), max(len(one.seeds) for one in comparison.entries)
     notes = []
-    if loss.mean < rules.loss <= loss.high:
-        notes.append(f"Over seeds the loss reaches {loss.high:.2f} %, so {rules.loss:g} % is not safe.")
-    if len(entry.seeds) == 1:
+    if done < most:
+        notes.append(f"Only {done} of {most} seeds are done.")
+    if done == 1:
         notes.append("One seed ran: how much figures vary is unknown, so small differences may be chance.")
     return tuple(notes)
 

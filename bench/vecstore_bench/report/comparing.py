@@ -108,6 +108,11 @@ class Comparison:
         """All entries but ``full``."""
         return tuple(entry for entry in self.entries if entry.scheme != BASELINE)
 
+    @property
+    def reference(self) -> Figure | None:
+        """Quality of ``full``; without it no loss is known."""
+        return self.full.figures.get(self.quality.key) if self.full and self.quality else None
+
     def measured(self) -> list[Measure]:
         """Give the measures that an entry has."""
         return [measure for measure in MEASURES if any(measure.key in entry.figures for entry in self.entries)]

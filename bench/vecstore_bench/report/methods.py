@@ -28,7 +28,7 @@ FAMILIES: Mapping[Family, FamilyText] = {
     Family.BASELINE: FamilyText("What all others are compared with.", "Take it to know what compression costs."),
     Family.HASHING: FamilyText(
         "Hashes choose, for each id, numbers that it shares with other ids.",
-        "Take it for very many ids and very small budgets: bytes do not depend on how many ids there are.",
+        "Take it for very many ids and very small budgets: bytes need not grow with the number of ids.",
     ),
     Family.SHARING: FamilyText(
         "Ids that are rare or alike share rows or parts of rows; the data says which.",

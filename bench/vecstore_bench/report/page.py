@@ -124,7 +124,7 @@ def _columns(comparison: Comparison) -> list[Column]:
         ),
         Column("Seeds", [(str(len(entry.seeds)), len(entry.seeds)) for entry in entries]),
     ]
-    if comparison.full is not None and comparison.quality is not None:
+    if comparison.reference is not None and comparison.quality is not None:
         title = comparison.quality.title
         found.append(Column(f"Loss of {title} (%)", [_loss_cell(entry, points=False) for entry in entries]))
         found.append(Column(f"Loss of {title} (points)", [_loss_cell(entry, points=True) for entry in entries]))

@@ -267,9 +267,9 @@ def _mark(artist: Artist, mark: Mark, marks: dict[str, Mark]) -> None:
 
 
 def _levels(axes: Axes, comparison: Comparison, quality: Measure, limit: float) -> None:
-    if comparison.full is None or quality.key not in comparison.full.figures:
+    figure = comparison.reference
+    if figure is None:
         return
-    figure = comparison.full.figures[quality.key]
     worst = figure.mean * (1 - limit / 100 if quality.higher else 1 + limit / 100)
     axes.axhline(figure.mean, color=INK, linewidth=1, linestyle=(0, (5, 4)), label=f"level of {BASELINE}", zorder=2)
     axes.axhline(worst, color=INK, linewidth=1, linestyle=(0, (1, 3)), label=f"loss of {limit:g} %", zorder=2)
