@@ -83,7 +83,7 @@ def infeasible(data: str, scheme: str, budget: float, seed: int, asked: int) -> 
     }  # fmt: skip
 
 
-def write(folder: Path, cells: Iterable[dict[str, Any]], **experiment: Any) -> Path:
+def write(folder: Path, cells: Iterable[dict[str, Any]], /, **experiment: Any) -> Path:
     """Write a run folder."""
     folder.mkdir(parents=True, exist_ok=True)
     about = {"settings": {"epochs": 4}, "dim": 16, "machine": "a made-up machine, 2 CPUs", **experiment}
