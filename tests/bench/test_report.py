@@ -210,6 +210,25 @@ def test_rows_without_quality_still_have_a_table(tmp_path):
     assert "unnamed data" in page
 
 
+@pytest.mark.parametrize("kept", [{"failed"}, {"infeasible"}, {"full"}, {"hash"}])
+def test_a_run_may_have_hardly_anything(tmp_path, kept):
+    folder = runs.write(tmp_path, [one for one in runs.made_up() if kept & {one["scheme"], one["status"]}])
+    done = CliRunner().invoke(main, [str(folder)])
+    assert done.exit_code == 0, done.output
+    assert (folder / "report.html").read_text(encoding="utf-8").count("No recommendation") == len(USES)
+
+
+def test_many_budgets_in_bytes_have_a_panel_each(tmp_path):
+    cells = [
+        runs.cell("clicks", "hash", 10_000.0 * number, 0, 9_900 * number, 0.7, 1e6, 50.0) for number in range(1, 7)
+    ]
+    folder = runs.write(tmp_path, cells)
+    done = CliRunner().invoke(main, [str(folder)])
+    assert done.exit_code == 0, done.output
+    drawn = (folder / "plots" / "1-clicks-dcn-16-dimensions-train-memory.svg").read_text(encoding="utf-8")
+    assert [f"budget {number}0 kB" in drawn for number in range(1, 8)] == [True] * 6 + [False]
+
+
 def test_a_line_that_a_crash_cut_off_and_earlier_tries_do_not_count(tmp_path):
     cells = [one for one in runs.made_up() if one["scheme"] in ("full", "hash")]
     tried = {**cells[1], "status": "failed", "error": "no luck"}

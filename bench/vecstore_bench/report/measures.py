@@ -112,7 +112,7 @@ TRAIN_MEMORY = Measure(
 )
 LOOKUP = Measure(
     key="lookup_ns",
-    title="Look-up",
+    title="Look-up time",
     unit="ns an id",
     read=first("lookup_ns"),
     bars=True,
@@ -140,7 +140,7 @@ MEASURES = (
     Measure(key="p50_ms", title="Median latency", unit="ms", read=first("p50_ms"), bars=True),
     Measure(key="p99_ms", title="99 % latency", unit="ms", read=first("p99_ms"), bars=True),
     Measure(key="queries_per_s", title="Queries", unit="a second", read=first("queries_per_s"), higher=True, bars=True),
-    Measure(key="train_seconds", title="Training", unit="s", read=first("train_seconds"), bars=True),
+    Measure(key="train_seconds", title="Training time", unit="s", read=first("train_seconds"), bars=True),
     Measure(key="steps_per_s", title="Steps", unit="a second", read=first("steps_per_second"), higher=True),
     Measure(key="freeze_seconds", title="Freezing", unit="s", read=first("freeze_seconds")),
 )

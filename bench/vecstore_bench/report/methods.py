@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vecstore.schemes import get, names
-from vecstore.schemes.base import Capabilities, Family
+from vecstore.schemes.base import Capabilities, Family, Scheme
 from vecstore_bench.report.choosing import Advice
-from vecstore_bench.report.comparing import Comparison
+from vecstore_bench.report.comparing import BASELINE, Comparison
 from vecstore_bench.report.measures import budget_text, bytes_text
 
 __all__ = ["FAMILIES", "FamilyText", "Method", "family_of", "methods_of"]
@@ -142,12 +142,12 @@ def _method(name: str, comparisons: Sequence[Comparison], advice: Sequence[Seque
     )
 
 
-def _what(scheme: type) -> tuple[str, ...]:
+def _what(scheme: type[Scheme]) -> tuple[str, ...]:
     """Give the line of the module, where it is about this scheme, and the first paragraph of the class."""
     paragraph = (inspect.getdoc(scheme) or "").split("\n\n")[0]
     module = (inspect.getdoc(inspect.getmodule(scheme)) or "").split("\n\n")[0]
     about, _, line = module.partition(": ")
-    sentences = [line, paragraph] if about.strip("`") == getattr(scheme, "name", "") else [paragraph]
+    sentences = [line, paragraph] if about.strip("`") == scheme.name else [paragraph]
     return tuple(_sentence(text) for text in sentences if text)
 
 
@@ -169,7 +169,7 @@ def _findings(name: str, comparison: Comparison, advice: Sequence[Advice]) -> li
     elif own:
         smallest = min(entry.bytes for entry in own)
         lines.append(f"Floor: not reached; its smallest table here has {bytes_text(smallest)}.")
-    losses = sorted((entry.bytes, entry.loss, entry.budget) for entry in own if entry.loss and name != "full")
+    losses = sorted((entry.bytes, entry.loss, entry.budget) for entry in own if entry.loss and name != BASELINE)
     for _, loss, budget in losses[:1] + losses[-1:] if len(losses) > 1 else losses:
         spread = f" ± {loss.spread:.2f}" if loss.spread is not None else ""
         lines.append(f"At a budget of {budget_text(budget)}: loss {loss.mean:.2f}{spread} %.")

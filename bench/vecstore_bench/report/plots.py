@@ -14,7 +14,7 @@ import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from vecstore.schemes.base import Family
 from vecstore_bench.report.comparing import BASELINE, Comparison, Entry
@@ -168,7 +168,8 @@ def curve(name: str, comparison: Comparison, families: Mapping[str, Family | Non
         _levels(axes, comparison, quality, limit)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(value)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("bytes of the stored table (logarithmic)")
         better = "higher" if quality.higher else "lower"
         axes.set_ylabel(f"{quality.heading} on test data, {better} is better")
