@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEMO := $(VENV)/.installed-bench
 STAMP := $(VENV)/.installed-dev
 
-.PHONY: help demo test lint types imports protos bench corpus clean
+.PHONY: help demo test lint types imports browser protos bench corpus clean
 
 help:  ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,7 +21,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 demo: $(DEMO)  ## Semantic search over Python's standard library, through a real server
 	$(BIN)/python -m vecstore_bench.demo
 
-test: $(STAMP) lint types imports  ## All checks and the whole test suite
+test: $(STAMP) lint types imports browser  ## All checks and the whole test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(STAMP)  ## ruff
@@ -33,6 +33,14 @@ types: $(STAMP)  ## mypy --strict on the library and the server
 
 imports: $(STAMP)  ## Who may import whom
 	$(BIN)/lint-imports
+
+# Tests that look at a page in a real browser skip where there is none.
+browser:  ## Chromium for the tests of HTML pages: installed where root has apt-get and it is missing
+	@if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+	  && command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
+	  || echo "chromium could not be installed; tests of HTML pages will skip"; \
+	fi
 
 protos: $(STAMP)  ## Regenerate vecstore/v1 from protos/
 	$(BIN)/python tools/gen_protos.py

@@ -8,6 +8,7 @@ from typing import IO, Any
 import click
 
 import vecstore
+from vecstore.cli.benching import bench_command
 from vecstore.cli.changing import compress_command, delete_command, drop_command, optimize_command
 from vecstore.cli.fitting import fit_command
 from vecstore.cli.inspecting import list_command, stats_command, verify_command
@@ -106,6 +107,7 @@ for _command in (
     optimize_command,
     delete_command,
     drop_command,
+    bench_command,
 ):
     cli.add_command(_command)
 
