@@ -56,7 +56,7 @@ def bits_from(words: U64, place: Int, count: Int) -> np.uint64:
     bits = words[word] >> shift
     if np.int64(shift) + count > 64:
         bits |= words[word + 1] << (np.uint64(64) - shift)
-    return bits & (_ALL >> np.uint64(64 - count))
+    return np.uint64(bits & (_ALL >> np.uint64(64 - count)))
 
 
 @kernel

@@ -544,9 +544,7 @@ def expand_lanes(typingctx: Any, values: Any, first: Any, bits: Any, out: Any, p
         lanes = ir.VectorType(_I1, LANES)
         mask = builder.bitcast(builder.trunc(args[2], _I16), lanes)
         pointer = builder.gep(origin.address, [args[1]])
-        load = _declare(
-            builder, "llvm.masked.expandload.v16f32", _F32_LANES, pointer.type, lanes, _F32_LANES
-        )
+        load = _declare(builder, "llvm.masked.expandload.v16f32", _F32_LANES, pointer.type, lanes, _F32_LANES)
         value = builder.call(load, [pointer, mask, ir.Constant(_F32_LANES, None)])
         left = builder.sub(target.length, args[5])
         with builder.if_else(builder.icmp_signed(">=", left, _I64(LANES))) as (full, partial):

@@ -5,7 +5,8 @@ a bitmap with rank (see :mod:`vecstore.kernels.bitmaps`), or as the offsets of e
 places, uint8 or uint16, with the number of stored numbers before each block.
 
 ``begin``, ``columns``, ``decode``, ``ask`` and ``near`` are resolved when a kernel is compiled, by the class of
-``places``, as ``distance`` is in :mod:`vecstore.kernels.distance`. Sums run over the stored numbers of a row in order of columns, in float64, one
+``places``, as ``distance`` is in :mod:`vecstore.kernels.distance`.
+Sums run over the stored numbers of a row in order of columns, in float64, one
 multiplication and one addition each, and are rounded to float32 once: the same bits on every processor.
 """
 
@@ -19,7 +20,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from vecstore.kernels.bitmaps import BLOCK_WORDS, bits_from, ones, rank
-from vecstore.kernels.compiling import Int, kernel
+from vecstore.kernels.compiling import Int, inlined, kernel
 from vecstore.kernels.intrinsics import LANES, copy_span, count_below, expand_lanes, prefetch_element
 from vecstore.types import F32, I64, U8, U16, U32, U64
 
@@ -133,7 +134,7 @@ def _bitmap_ask(places: Any, place: Any) -> Any:
     prefetch_element(places.ranks, word // BLOCK_WORDS)
 
 
-def _bitmap_near(places: Any, place: Any) -> Any:  # noqa: ARG001
+def _bitmap_near(places: Any, place: Any) -> Any:
     pass
 
 
@@ -205,44 +206,44 @@ def _chosen(places: Any, bitmap: Any, block: Any) -> Any:
     return implementations.get(places.instance_class) if isinstance(places, types.BaseNamedTuple) else None
 
 
-@overload(begin)
+@overload(begin, inline="always")
 def _choose_begin(places: Any, place: Any) -> Any:  # noqa: ARG001
     return _chosen(places, _bitmap_begin, _block_begin)
 
 
-@overload(columns)
+@overload(columns, inline="always")
 def _choose_columns(places: Any, first: Any, row: Any, dim: Any, out: Any) -> Any:  # noqa: ARG001
     return _chosen(places, _bitmap_columns, _block_columns)
 
 
-@overload(decode)
+@overload(decode, inline="always")
 def _choose_decode(places: Any, values: Any, first: Any, row: Any, out: Any, place: Any) -> Any:  # noqa: ARG001
     return _chosen(places, _bitmap_decode, _block_decode)
 
 
-@overload(ask)
+@overload(ask, inline="always")
 def _choose_ask(places: Any, place: Any) -> Any:  # noqa: ARG001
     return _chosen(places, _bitmap_ask, _block_ask)
 
 
-@overload(near)
+@overload(near, inline="always")
 def _choose_near(places: Any, place: Any) -> Any:  # noqa: ARG001
     return _chosen(places, _bitmap_near, _block_near)
 
 
-@kernel
+@inlined
 def approach(places: Places, values: F32, rows: I64, step: Int, dim: Int, ring: I64) -> None:
     """Get ready for ``rows[step]``, and ask for what the rows after it need, so that no step waits for memory.
 
-    ``ring`` int64[AHEAD] gets where the numbers of ``rows[step]`` begin, at ``step % AHEAD``. A row's directory is asked
-    for ``2 AHEAD`` steps before that, its offsets ``AHEAD`` before, and its numbers then, which is ``AHEAD`` before use.
+    ``ring`` int64[AHEAD] gets where the numbers of ``rows[step]`` begin, at ``step % AHEAD``. A row's directory is
+    asked for ``2 AHEAD`` steps before that, its offsets ``AHEAD`` before, and its numbers then, ``AHEAD`` before use.
     """
     if step + 2 * AHEAD < len(rows):
-        ask(places, rows[step + 2 * AHEAD] * dim)
+        ask(places, np.int64(rows[step + 2 * AHEAD]) * dim)
     if step + AHEAD < len(rows):
-        near(places, rows[step + AHEAD] * dim)
+        near(places, np.int64(rows[step + AHEAD]) * dim)
     if step < len(rows):
-        first = begin(places, rows[step] * dim)
+        first = begin(places, np.int64(rows[step]) * dim)
         prefetch_element(values, first)
         ring[step % AHEAD] = first
 
@@ -292,7 +293,7 @@ def squared_lengths(queries: F32, out: F64) -> None:
         out[query] = total
 
 
-@kernel
+@inlined
 def row_distance(values: F32, first: Int, count: Int, columns_: I64, scoring: Scoring, query: Int) -> np.float32:
     """Give the distance of one query to the row whose ``count`` values begin at ``first``."""
     total = scoring.biases[query]
@@ -324,7 +325,7 @@ def gather(places: Places, values: F32, rows: I64, scoring: Scoring, out: F32) -
         approach(places, values, rows, step, dim, ring)
 
 
-@kernel
+@inlined
 def _sums(values: F32, first: Int, count: Int, columns_: I64, scoring: Scoring, totals: F64) -> None:
     """Write the sums of :func:`row_distance` of all queries, side by side, into ``totals`` float64[q]."""
     totals[:] = scoring.biases
