@@ -34,9 +34,11 @@ class Entry:
 COMMANDS: Mapping[str, Entry] = MappingProxyType(
     {
         "ctr": Entry("vecstore_bench.ctr", "Train schemes at budgets on click data; quality, bytes, time, memory."),
+        "fit": Entry("vecstore_bench.fit", "Fit schemes to real vectors; bytes, relative error, cosine, seconds."),
         "ingest": Entry("vecstore_bench.ingest", "Durable inserts, reopening, resident memory."),
         "lookup": Entry("vecstore_bench.lookup", "Look-ups of frozen tables against torch and a plain copy."),
         "report": Entry("vecstore_bench.report.command", "One HTML file of a run: plots, advice, table, methods."),
+        "scores": Entry("vecstore_bench.scores", "Scoring of compressed tables against decoding them first."),
         "search": Entry("vecstore_bench.search", "Search against hnswlib at equal recall; bytes; filters."),
     }
 )

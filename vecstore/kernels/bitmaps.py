@@ -18,7 +18,7 @@ BLOCK_WORDS = 8
 _ONE, _TWO, _FOUR, _LAST = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(56)
 _PAIRS, _NIBBLES = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
 _BYTES, _SUM = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
-_LOW_BITS = np.uint64(63)
+_LOW_BITS, _ALL = np.uint64(63), np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @kernel
@@ -46,6 +46,17 @@ def rank(words: U64, ranks: U32, row: Int) -> Int:
     for earlier in range(block * BLOCK_WORDS, word):
         total += ones(words[earlier])
     return total + ones(words[word] & ((_ONE << (np.uint64(row) & _LOW_BITS)) - _ONE))
+
+
+@kernel
+def bits_from(words: U64, place: Int, count: Int) -> np.uint64:
+    """Give the bits of the 1 to 64 places from ``place`` on, the first of them lowest, as uint64."""
+    word = place >> 6
+    shift = np.uint64(place) & _LOW_BITS
+    bits = words[word] >> shift
+    if np.int64(shift) + count > 64:
+        bits |= words[word + 1] << (np.uint64(64) - shift)
+    return np.uint64(bits & (_ALL >> np.uint64(64 - count)))
 
 
 @kernel

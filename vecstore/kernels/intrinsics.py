@@ -418,3 +418,172 @@ def _prefetch(builder: _Builder, address: _Value) -> None:
     """Emit a prefetch for reading, into every cache level."""
     call = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), address.type, _I32, _I32, _I32)
     builder.call(call, [address, _I32(0), _I32(3), _I32(1)])
+
+
+# --------------------------------------------------------------------------- products of matrices
+
+
+def _put(builder: _Builder, row: _Row, offset: _Value, mask: _Value | None, value: _Value) -> None:
+    """Emit the store of sixteen float32; lanes outside the mask are not touched."""
+    pointer = builder.bitcast(builder.gep(row.address, [offset]), _F32_LANES.as_pointer())
+    if mask is None:
+        builder.store(value, pointer, align=4)
+        return
+    store = _declare(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), _F32_LANES, pointer.type, _I32, mask.type)
+    builder.call(store, [value, pointer, _I32(4), mask])
+
+
+def _vector_row(context: Any, builder: _Builder, array_type: Any, array: _Value) -> _Row:
+    """Give a one-dimensional array as a row."""
+    view = context.make_array(array_type)(context, builder, array)
+    return _Row(view.data, cgutils.unpack_tuple(builder, view.shape, 1)[0], array_type.dtype)
+
+
+@intrinsic
+def multiply_rows(
+    typingctx: Any, left: Any, rows: Any, right: Any, first: Any, bias: Any, column: Any, out: Any, place: Any
+) -> Any:
+    """Write ``bias + left[rows] @ right[first:]`` into ``out``; all are float32.
+
+    ``rows`` is a tuple of r numbers, ``left`` [n, k], ``right`` [m, w] of which the k rows from ``first`` on are used.
+    Rows ``place`` to ``place + r`` of ``out`` get the columns from ``column`` on, w of them or as many as there are,
+    and ``bias`` [columns of out] those of their start. Each number begins at its bias and adds its k products in order,
+    by one multiplication and one addition that are never fused: it does not matter how numbers are grouped into tiles.
+    With AVX-512 tiles have four vectors a row, so that six rows fill the registers, and one elsewhere.
+    """
+    count = len(rows)
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        types_ = signature.args
+        numbers = cgutils.unpack_tuple(builder, args[1], count)
+        lefts = [_row_of(context, builder, types_[0], args[0], number) for number in numbers]
+        outs = [
+            _row_of(context, builder, types_[6], args[6], builder.add(args[7], _I64(number))) for number in range(count)
+        ]
+        outs = [own._replace(address=builder.gep(own.address, [args[5]])) for own in outs]
+        begins = _vector_row(context, builder, types_[4], args[4])
+        begins = begins._replace(address=builder.gep(begins.address, [args[5]]))
+        weights = _row_of(context, builder, types_[2], args[2], args[3])
+        left_over = builder.sub(outs[0].length, args[5])
+        width = builder.select(builder.icmp_signed("<", left_over, weights.length), left_over, weights.length)
+
+        def tile(offset: _Value, vectors: int, mask: _Value | None) -> None:
+            offsets = [builder.add(offset, _I64(number * LANES)) for number in range(vectors)]
+            starts = [_load(builder, begins, own, mask) for own in offsets]
+            totals = [[cgutils.alloca_once_value(builder, start) for start in starts] for _ in range(count)]
+            with _steps(builder, lefts[0].length, 1) as step:
+                line = weights._replace(address=builder.gep(weights.address, [builder.mul(step, weights.length)]))
+                factors = [_load(builder, line, own, mask) for own in offsets]
+                for own, sums in zip(lefts, totals, strict=True):
+                    value = _splat(builder, builder.load(builder.gep(own.address, [step])))
+                    for total, factor in zip(sums, factors, strict=True):
+                        builder.store(builder.fadd(builder.load(total), builder.fmul(value, factor)), total)
+            for target, sums in zip(outs, totals, strict=True):
+                for own, total in zip(offsets, sums, strict=True):
+                    _put(builder, target, own, mask, builder.load(total))
+
+        wide = 4 if has_feature("avx512f") else 1
+        done = builder.and_(width, _I64(-LANES * wide))
+        with _steps(builder, done, LANES * wide) as offset:
+            tile(offset, wide, None)
+        whole = builder.and_(width, _I64(-LANES))
+        with cgutils.for_range_slice(builder, done, whole, _I64(LANES), _I64) as (offset, _):
+            tile(offset, 1, None)
+        with builder.if_then(builder.icmp_signed("<", whole, width)):
+            tile(whole, 1, _tail_mask(builder, builder.sub(width, whole)))
+        return context.get_dummy_value()
+
+    return types.void(left, rows, right, types.intp, bias, types.intp, out, types.intp), emit
+
+
+# --------------------------------------------------------------------------- rows from pieces
+
+
+@intrinsic
+def copy_span(
+    typingctx: Any, array: Any, source: Any, count: Any, out: Any, place: Any, column: Any, width: Any
+) -> Any:
+    """Write ``width`` numbers of ``out[place]`` from ``column`` on: ``count`` from ``array`` at ``source``, then zeros.
+
+    ``array`` is float32[m], ``out`` float32[n, d]; neither memory outside the ``count`` numbers nor outside the span is
+    touched.
+    """
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        types_ = signature.args
+        origin = _vector_row(context, builder, types_[0], args[0])
+        origin = origin._replace(address=builder.gep(origin.address, [args[1]]))
+        target = _row_of(context, builder, types_[3], args[3], args[4])
+        target = target._replace(address=builder.gep(target.address, [args[5]]))
+        with _steps(builder, args[6], LANES) as offset:
+            end = builder.add(offset, _I64(LANES))
+            both = builder.select(builder.icmp_signed("<", args[2], args[6]), args[2], args[6])
+            with builder.if_else(builder.icmp_signed("<=", end, both)) as (full, partial):
+                with full:
+                    _put(builder, target, offset, None, _load(builder, origin, offset, None))
+                with partial:
+                    left = _tail_mask(builder, builder.sub(args[2], offset))
+                    value = _load(builder, origin, offset, left)
+                    _put(builder, target, offset, _tail_mask(builder, builder.sub(args[6], offset)), value)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, out, types.intp, types.intp, types.intp), emit
+
+
+@intrinsic
+def expand_lanes(typingctx: Any, values: Any, first: Any, bits: Any, out: Any, place: Any, column: Any) -> Any:
+    """Write sixteen numbers of ``out[place]`` from ``column`` on, or as many as there are.
+
+    Where bit i of ``bits`` (uint64, the lowest first) is set, number i is the next of ``values`` float32[m] from
+    ``first`` on, and 0 elsewhere. One instruction with AVX-512; LLVM makes a chain of loads for other processors.
+    """
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        origin = _vector_row(context, builder, signature.args[0], args[0])
+        target = _row_of(context, builder, signature.args[3], args[3], args[4])
+        lanes = ir.VectorType(_I1, LANES)
+        mask = builder.bitcast(builder.trunc(args[2], _I16), lanes)
+        pointer = builder.gep(origin.address, [args[1]])
+        load = _declare(builder, "llvm.masked.expandload.v16f32", _F32_LANES, pointer.type, lanes, _F32_LANES)
+        value = builder.call(load, [pointer, mask, ir.Constant(_F32_LANES, None)])
+        left = builder.sub(target.length, args[5])
+        with builder.if_else(builder.icmp_signed(">=", left, _I64(LANES))) as (full, partial):
+            with full:
+                _put(builder, target, args[5], None, value)
+            with partial:
+                _put(builder, target, args[5], _tail_mask(builder, left), value)
+        return context.get_dummy_value()
+
+    return types.void(values, types.intp, types.uint64, out, types.intp, types.intp), emit
+
+
+@intrinsic
+def count_below(typingctx: Any, values: Any, start: Any, stop: Any, bound: Any) -> Any:
+    """Give how many of ``values[start:stop]``, uint8[n] or uint16[n], are below ``bound``, which their type can hold.
+
+    Comparing 64 bytes at once is quicker than bisecting them, whose branches no processor predicts.
+    """
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        row = _vector_row(context, builder, signature.args[0], args[0])
+        element = row.address.type.pointee
+        lanes = CACHE_LINE * 8 // element.width if has_feature("avx512bw") else 1
+        total = cgutils.alloca_once_value(builder, _I64(0))
+        bound = builder.trunc(args[3], element)
+        with cgutils.for_range_slice(builder, args[1], args[2], _I64(lanes), _I64) as (offset, _):
+            if lanes == 1:
+                below = builder.icmp_unsigned("<", builder.load(builder.gep(row.address, [offset])), bound)
+                found = builder.zext(below, _I64)
+            else:
+                vector = ir.VectorType(element, lanes)
+                left = builder.sub(args[2], offset)
+                most = builder.select(builder.icmp_signed("<", left, _I64(lanes)), left, _I64(lanes))
+                indices = ir.Constant(vector, list(range(lanes)))
+                inside = builder.icmp_unsigned("<", indices, _splat(builder, builder.trunc(most, element), lanes))
+                loaded = _load(builder, row, offset, inside, lanes)
+                below = builder.and_(inside, builder.icmp_unsigned("<", loaded, _splat(builder, bound, lanes)))
+                found = builder.zext(builder.ctpop(builder.bitcast(below, ir.IntType(lanes))), _I64)
+            builder.store(builder.add(builder.load(total), found), total)
+        return builder.load(total)
+
+    return types.intp(values, types.intp, types.intp, types.intp), emit

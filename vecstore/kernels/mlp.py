@@ -11,13 +11,13 @@ import numpy as np
 
 from vecstore.kernels.compiling import kernel
 from vecstore.kernels.hashing import mix
-from vecstore.kernels.intrinsics import bits_float
+from vecstore.kernels.intrinsics import bits_float, multiply_rows
 from vecstore.types import F32, I64, U64
 
-#: Rows that go through a layer together, so that its weights are read once for all of them.
-TILE_ROWS = 32
-#: Inputs added in one pass over the outputs of a row.
-_STEP = 8
+#: Rows whose sums are in registers together (see ``intrinsics.multiply_rows``).
+TILE_ROWS = 6
+#: Outputs that such a tile has at most.
+PANEL = 64
 
 _S40 = np.uint64(40)
 _UNIT = np.float32(2.0**-24)
@@ -45,43 +45,29 @@ def fill_hashes(keys: I64, salts: U64, out: F32) -> None:
 
 @kernel
 def affine(inputs: F32, weights: F32, bias: F32, out: F32) -> None:
-    """Write ``bias + inputs @ weights`` into ``out`` float32[n, w]; they are float32[w], [n, m] and [m, w]."""
-    for first in range(0, len(inputs), TILE_ROWS):
-        last = min(first + TILE_ROWS, len(inputs))
-        _affine_tile(inputs[first:last], weights, bias, out[first:last])
+    """Write ``bias + inputs @ weights`` into ``out`` float32[n, w]; they are float32[w], [n, m] and [m, w].
 
-
-@kernel
-def _affine_tile(inputs: F32, weights: F32, bias: F32, out: F32) -> None:
+    Weights go in panels of columns, copied so that they lie side by side in the cache while all rows pass.
+    """
     n_rows, n_inputs = inputs.shape
-    width = len(bias)
-    for row in range(n_rows):
-        for unit in range(width):
-            out[row, unit] = bias[unit]
-    whole = n_inputs - n_inputs % _STEP
-    for first in range(0, whole, _STEP):
+    if n_rows < TILE_ROWS:
         for row in range(n_rows):
-            _add_eight(inputs[row, first : first + _STEP], weights[first : first + _STEP], out[row])
-    for number in range(whole, n_inputs):
-        for row in range(n_rows):
-            value = inputs[row, number]
-            for unit in range(width):
-                out[row, unit] += value * weights[number, unit]
-
-
-@kernel
-def _add_eight(x: F32, weights: F32, out: F32) -> None:
-    """Add eight inputs to the outputs of one row, one after the other."""
-    x0, x1, x2, x3, x4, x5, x6, x7 = x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]
-    for unit in range(len(out)):
-        total = out[unit] + x0 * weights[0, unit]
-        total = total + x1 * weights[1, unit]
-        total = total + x2 * weights[2, unit]
-        total = total + x3 * weights[3, unit]
-        total = total + x4 * weights[4, unit]
-        total = total + x5 * weights[5, unit]
-        total = total + x6 * weights[6, unit]
-        out[unit] = total + x7 * weights[7, unit]
+            multiply_rows(inputs, (row,), weights, 0, bias, 0, out, row)
+        return
+    panel = np.empty((n_inputs, PANEL), np.float32)
+    for column in range(0, len(bias), PANEL):
+        used = min(PANEL, len(bias) - column)
+        for number in range(n_inputs):
+            for unit in range(used):
+                panel[number, unit] = weights[number, column + unit]
+        row = 0
+        while row + TILE_ROWS <= n_rows:
+            tile = (row, row + 1, row + 2, row + 3, row + 4, row + 5)
+            multiply_rows(inputs, tile, panel, 0, bias, column, out, row)
+            row += TILE_ROWS
+        while row < n_rows:
+            multiply_rows(inputs, (row,), panel, 0, bias, column, out, row)
+            row += 1
 
 
 @kernel

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from vecstore.kernels.bitmaps import is_set, rank
+from vecstore.kernels.bitmaps import BLOCK_WORDS, is_set, rank
 from vecstore.kernels.compiling import Int, kernel
+from vecstore.kernels.intrinsics import CACHE_LINE, copy_span, prefetch_element
 from vecstore.types import F32, I64, U16, U32, U64
+
+#: Rows between finding a row and copying it.
+AHEAD = 16
 
 
 @kernel
@@ -39,14 +43,24 @@ def take(
     starts, firsts, offsets : int64[fields + 1]
         Rows, kept rows and stored values before each field.
     """
-    for place in range(len(rows)):
-        row = rows[place]
-        stored = np.int64(0)
+    begins, counts = np.zeros(AHEAD, np.int64), np.zeros(AHEAD, np.int64)
+    for step in range(len(rows) + AHEAD):
+        slot, place = step % AHEAD, step - AHEAD
+        if place >= 0:
+            copy_span(values, begins[slot], counts[slot], out, place, 0, out.shape[1])
+        if step + AHEAD < len(rows):
+            word = rows[step + AHEAD] >> 6
+            prefetch_element(words, word)
+            prefetch_element(ranks, word // BLOCK_WORDS)
+        if step >= len(rows):
+            continue
+        row = rows[step]
+        counts[slot] = 0
         if is_set(words, row):
             field = field_of(starts, row)
             stored = np.int64(dims[field])
             begin = offsets[field] + (rank(words, ranks, row) - firsts[field]) * stored
-            for column in range(stored):
-                out[place, column] = values[begin + column]
-        for column in range(stored, out.shape[1]):
-            out[place, column] = 0
+            begins[slot], counts[slot] = begin, stored
+            for number in range(begin, begin + stored, CACHE_LINE // 4):
+                prefetch_element(values, number)
+            prefetch_element(values, begin + stored - 1)

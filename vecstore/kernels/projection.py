@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from vecstore.kernels.compiling import kernel
-from vecstore.kernels.intrinsics import dot, prefetch_row, squared_distance
+from vecstore.kernels.intrinsics import dot, multiply_rows, prefetch_row, squared_distance
 from vecstore.types import F32, I64
 
 #: Rows between asking for a row and using it.
 ROWS_AHEAD = 16
-#: Dimensions of a row that are used in one pass over the output.
-STEP = 4
+#: Rows whose sums are in registers together (see ``intrinsics.multiply_rows``).
+TILE_ROWS = 6
 
 
 @kernel
@@ -21,28 +21,16 @@ def take_projected(table: F32, projection: F32, bias: F32, rows: I64, out: F32) 
     ``table`` is float32[N, c], ``projection`` float32[c, d], ``bias`` float32[d]. Every sum starts from the bias and
     takes the c products in order, each by one multiplication and one addition in float32.
     """
-    width, dim = projection.shape
-    whole = width - width % STEP
-    for place in range(len(rows)):
-        if place + ROWS_AHEAD < len(rows):
-            prefetch_row(table, rows[place + ROWS_AHEAD])
-        row = rows[place]
-        for column in range(dim):
-            out[place, column] = bias[column]
-        for first in range(0, whole, STEP):
-            a, b = table[row, first], table[row, first + 1]
-            c, d = table[row, first + 2], table[row, first + 3]
-            for column in range(dim):
-                total = out[place, column]
-                total = np.float32(total + np.float32(a * projection[first, column]))
-                total = np.float32(total + np.float32(b * projection[first + 1, column]))
-                total = np.float32(total + np.float32(c * projection[first + 2, column]))
-                total = np.float32(total + np.float32(d * projection[first + 3, column]))
-                out[place, column] = total
-        for last in range(whole, width):
-            factor = table[row, last]
-            for column in range(dim):
-                out[place, column] = np.float32(out[place, column] + np.float32(factor * projection[last, column]))
+    place = 0
+    while place + TILE_ROWS <= len(rows):
+        for ahead in range(place + ROWS_AHEAD, min(place + ROWS_AHEAD + TILE_ROWS, len(rows))):
+            prefetch_row(table, rows[ahead])
+        tile = (rows[place], rows[place + 1], rows[place + 2], rows[place + 3], rows[place + 4], rows[place + 5])
+        multiply_rows(table, tile, projection, 0, bias, 0, out, place)
+        place += TILE_ROWS
+    while place < len(rows):
+        multiply_rows(table, (rows[place],), projection, 0, bias, 0, out, place)
+        place += 1
 
 
 @kernel

@@ -15,24 +15,28 @@ from __future__ import annotations
 import numpy as np
 
 from vecstore.kernels.compiling import Int, kernel
+from vecstore.kernels.intrinsics import multiply_rows
 from vecstore.types import F32, I64
+
+#: Rows of a product whose sums are in registers together; dimensions have few factors larger than it.
+TILE_ROWS = 4
 
 
 @kernel
 def fill_tail(middle: F32, last: F32, tail: Int, out: F32) -> None:
     """Write the product of ``middle[tail % n2]`` and ``last[tail // n2]`` into ``out`` float32[R, d2 d3]."""
     n_middle, rank, d_middle, _ = middle.shape
-    d_last = last.shape[2]
     third = tail // n_middle
     second = tail - third * n_middle
-    out[:] = 0
-    for above in range(rank):
-        for column in range(d_middle):
-            start = column * d_last
-            for below in range(rank):
-                factor = middle[second, above, column, below]
-                for place in range(d_last):
-                    out[above, start + place] += factor * last[third, below, place]
+    _multiply(
+        middle.reshape(-1, rank),
+        second * rank * d_middle,
+        rank * d_middle,
+        last.reshape(-1, last.shape[2]),
+        third * rank,
+        out.reshape(rank * d_middle, -1),
+        0,
+    )
 
 
 @kernel
@@ -43,39 +47,44 @@ def fill_tails(middle: F32, last: F32, out: F32) -> None:
 
 
 @kernel
-def _fill_row(first: F32, digit: Int, tail: F32, out: F32) -> None:
-    """Write the product of ``first[digit]`` [d1, R] and ``tail`` [R, d2 d3] into ``out`` float32[d1 d2 d3]."""
-    _, d_first, rank = first.shape
-    width = tail.shape[1]
-    out[:] = np.float32(0)
-    for column in range(d_first):
-        start = column * width
-        for above in range(rank):
-            factor = first[digit, column, above]
-            for place in range(width):
-                out[start + place] += factor * tail[above, place]
+def _multiply(left: F32, row: Int, count: Int, right: F32, first: Int, out: F32, place: Int) -> None:
+    """Write ``left[row : row + count] @ right[first:]`` into the rows of ``out`` from ``place`` on."""
+    zeros = np.zeros(out.shape[1], np.float32)
+    done = 0
+    while done + TILE_ROWS <= count:
+        start = row + done
+        multiply_rows(left, (start, start + 1, start + 2, start + 3), right, first, zeros, 0, out, place + done)
+        done += TILE_ROWS
+    while done < count:
+        multiply_rows(left, (row + done,), right, first, zeros, 0, out, place + done)
+        done += 1
 
 
 @kernel
-def take_chains(first: F32, middle: F32, last: F32, rows: I64, scratch: F32, out: F32) -> None:
-    """Write ``rows`` into ``out`` float32[n, d]; ``scratch`` float32[R, d2 d3] is overwritten.
+def take_chains(first: F32, middle: F32, last: F32, rows: I64, order: I64, scratch: F32, out: F32) -> None:
+    """Write ``rows`` into ``out`` float32[n, d], in the given order; ``scratch`` float32[R, d2 d3] is overwritten.
 
-    A tail serves all rows that follow with the same one: n1 rows of a scan.
+    A tail serves all rows that follow with the same one, so an ``order`` int64[n] by tails makes each tail once.
     """
-    n_first = len(first)
+    n_first, d_first, rank = first.shape
+    lines, parts = first.reshape(-1, rank), out.reshape(len(out) * d_first, -1)
     current = -1
-    for place in range(len(rows)):
+    for place in order:
         tail = rows[place] // n_first
         if tail != current:
             fill_tail(middle, last, tail, scratch)
             current = tail
-        _fill_row(first, rows[place] - tail * n_first, scratch, out[place])
+        digit = rows[place] - tail * n_first
+        _multiply(lines, digit * d_first, d_first, scratch, 0, parts, place * d_first)
 
 
 @kernel
 def take_with_tails(first: F32, tails: F32, rows: I64, out: F32) -> None:
     """Write ``rows`` into ``out`` float32[n, d], with all ``tails`` float32[n2 n3, R, d2 d3] made already."""
-    n_first = len(first)
+    n_first, d_first, rank = first.shape
+    lines, parts = first.reshape(-1, rank), out.reshape(len(out) * d_first, -1)
+    stacked = tails.reshape(-1, tails.shape[2])
     for place in range(len(rows)):
         tail = rows[place] // n_first
-        _fill_row(first, rows[place] - tail * n_first, tails[tail], out[place])
+        digit = rows[place] - tail * n_first
+        _multiply(lines, digit * d_first, d_first, stacked, tail * rank, parts, place * d_first)

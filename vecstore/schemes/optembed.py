@@ -267,11 +267,10 @@ class PrefixScorer:
         """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
         out[:] = self._pruned[:, None]
         fields, places = self._resolve(rows)
-        for field in np.unique(fields[places >= 0]).tolist():
-            if field not in self._scorers:
-                continue
-            prefixes, tails = self._scorers[field]
+        for field, (prefixes, tails) in self._scorers.items():
             own = np.flatnonzero((fields == field) & (places >= 0))
+            if not len(own):
+                continue
             distances = np.empty((len(out), len(own)), np.float32)
             prefixes.gather(places[own], distances)
             out[:, own] = distances + tails[:, None]

@@ -213,8 +213,7 @@ class RobeTable:
 
     def _write(self, rows: I64, out: F32) -> None:
         n_blocks = self.scheme.blocks(self.shape.dim)
-        kernels.take_blocks(self.array, rows, self.salts[:n_blocks], self.scheme.block, out)
-        kernels.flip_signs(rows, self.salts[n_blocks:], out)
+        kernels.take_blocks(self.array, rows, self.salts[:n_blocks], self.scheme.block, self.salts[n_blocks:], out)
 
     def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows.

@@ -264,7 +264,8 @@ class TtrecTable:
         tails = self._tails_for(len(checked))
         if tails is None:
             scratch = np.empty(self._tail_shape[1:], np.float32)
-            kernels.take_chains(self.first, self.middle, self.last, checked, scratch, out)
+            order = np.argsort(checked // len(self.first), kind="stable")
+            kernels.take_chains(self.first, self.middle, self.last, checked, order, scratch, out)
         else:
             kernels.take_with_tails(self.first, tails, checked, out)
         return out
