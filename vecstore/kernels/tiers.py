@@ -115,17 +115,33 @@ def take_tiered(centroids: F32 | U64, codes: TierCodes, places: I64, row_codes: 
 @kernel
 def tier_sum(tables: F32, query: Int, codes: TierCodes, row: Int) -> np.float32:
     """Give the sum over the parts of ``tables[query, part, code of the row]``, float32[q, M, 256], part after part."""
+    hot, cold = codes.hot, codes.cold
     n_parts = tables.shape[1]
     before = rank(codes.words, codes.ranks, row)
     total = np.float32(0)
-    if is_set(codes.words, row):
-        for part in range(n_parts):
-            total += tables[query, part, codes.hot[before, part]]
-    else:
-        first = (row - before) * n_parts
-        for part in range(n_parts):
-            total += tables[query, part, cold_code(codes.cold, first + part)]
+    marked, first = is_set(codes.words, row), (row - before) * n_parts
+    for part in range(n_parts):
+        total += tables[query, part, np.int64(hot[before, part]) if marked else cold_code(cold, first + part)]
     return total
+
+
+@kernel
+def tier_sum_tile(
+    tables: F32, query: Int, codes: TierCodes, row: Int
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Give :func:`tier_sum` for the queries query, ..., query + 3; the codes are read once."""
+    hot, cold = codes.hot, codes.cold
+    n_parts = tables.shape[1]
+    before = rank(codes.words, codes.ranks, row)
+    a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    marked, first = is_set(codes.words, row), (row - before) * n_parts
+    for part in range(n_parts):
+        code = np.int64(hot[before, part]) if marked else cold_code(cold, first + part)
+        a += tables[query, part, code]
+        b += tables[query + 1, part, code]
+        c += tables[query + 2, part, code]
+        d += tables[query + 3, part, code]
+    return a, b, c, d
 
 
 @kernel
