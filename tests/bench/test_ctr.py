@@ -16,7 +16,7 @@ from vecstore_bench.ctr import Results, cells_of, run_all
 from vecstore_bench.ctr_cell import Cell, Experiment, run_cell
 from vecstore_bench.ctr_presets import PRESETS
 from vecstore_bench.ctr_store import stored
-from vecstore_bench.lookup import frozen_layer, measure
+from vecstore_bench.lookup import frozen_layer, measure, measure_fields
 from vecstore_bench.models import HostInputs, make_host
 from vecstore_bench.training_loop import Settings
 
@@ -167,7 +167,15 @@ def test_the_preset_of_unified_embedding(tmp_path):
 def test_lookups_are_measured(name, batch):
     layer, table = frozen_layer(name, 500, 8, 0.1)
     assert table.shape.rows == 500
-    found = measure(layer, table, np.arange(batch) % 500, rounds=2)
+    found = measure(layer, table, batch, rounds=2)
     assert found.nanoseconds > 0
-    for ratio in (found.layer, found.embedding, found.bag, found.copy):
+    for ratio in (found.layer, found.embedding, found.bag, found.copy, found.reused):
         assert 0 < ratio.low <= ratio.median <= ratio.high
+
+
+def test_lookups_of_fields_are_measured():
+    _, table = frozen_layer("int8", 300, 8, 0.3, n_fields=3)
+    assert [field.size for field in table.scheme.fields] == [300] * 3
+    micros, ratio = measure_fields(table, 20, rounds=2)
+    assert micros > 0
+    assert 0 < ratio.low <= ratio.median <= ratio.high

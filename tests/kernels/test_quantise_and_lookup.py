@@ -60,3 +60,39 @@ def test_take(rng, dim):
     lookup.take_scaled(codes, scales, rows, out[:70])
     np.testing.assert_array_equal(out[:70], codes[rows].astype(np.float32) * scales[rows, None])
     assert (out[70:] == 7).all()
+
+
+@pytest.mark.parametrize("place", [0, 3, 40])
+@pytest.mark.parametrize("bad", [-1, -(2**63), 50, 2**62])
+def test_first_row_outside(rng, place, bad):
+    rows = rng.integers(0, 50, 41)
+    assert lookup.first_outside(rows, 50) == -1
+    rows[place:] = bad
+    assert lookup.first_outside(rows, 50) == place
+    columns = np.ascontiguousarray(np.stack([np.zeros(41, np.int64), rows, rows]))
+    assert lookup.first_outside_columns(columns, np.array([1, 50, 50])) == 1
+    assert lookup.first_outside(rows[:0], 0) == -1
+
+
+def test_division_by_floats_is_exact(rng):
+    sizes = rng.integers(1, 2**26, 2_000)
+    quotients = rng.integers(0, 2**52 // sizes)
+    for size, quotient in zip(sizes.tolist(), quotients.tolist(), strict=True):
+        assert lookup.divided(quotient * size, size) == quotient
+        assert lookup.divided(quotient * size + size - 1, size) == quotient
+
+
+@pytest.mark.parametrize("dim", [1, 7, 16, 33, 100])
+def test_rows_are_put_in_their_field(rng, dim):
+    rows = rng.standard_normal((9, dim), dtype=np.float32)
+    out = np.full((9, 3, dim), 7, np.float32)
+    lookup.put_field(rows, out, 1)
+    assert out[:, 1].tobytes() == rows.tobytes()
+    assert (out[:, ::2] == 7).all()
+
+
+def test_places_of_shared_blocks(rng):
+    numbers = rng.integers(0, 5, 12, dtype=np.uint8)
+    rows, out = np.arange(60), np.empty(60, np.int64)
+    lookup.fill_stored(numbers, 5, rows, out)
+    np.testing.assert_array_equal(out, numbers[rows // 5].astype(np.int64) * 5 + rows % 5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vecstore.kernels.compiling import Int, kernel
+from vecstore.kernels.compiling import Int, inlined, kernel
 from vecstore.types import I64, U32, U64
 
 #: Words of 64 bits in a block that has one rank.
@@ -21,7 +21,7 @@ _BYTES, _SUM = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
 _LOW_BITS, _ALL = np.uint64(63), np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-@kernel
+@inlined
 def ones(word: Int) -> Int:
     """Give the number of set bits of a uint64; LLVM makes one instruction of it."""
     x = np.uint64(word)
@@ -31,20 +31,27 @@ def ones(word: Int) -> Int:
     return np.int64((x * _SUM) >> _LAST)
 
 
-@kernel
+@inlined
 def is_set(words: U64, row: Int) -> bool:
     """Tell whether ``row`` is marked."""
     return bool((words[row >> 6] >> (np.uint64(row) & _LOW_BITS)) & _ONE != 0)
 
 
-@kernel
+@inlined
 def rank(words: U64, ranks: U32, row: Int) -> Int:
     """Give the number of marked rows before ``row``."""
-    word = row >> 6
-    block = word // BLOCK_WORDS
+    word = np.int64(row) >> 6
+    block = word >> 3
     total = np.int64(ranks[block])
-    for earlier in range(block * BLOCK_WORDS, word):
-        total += ones(words[earlier])
+    first = block << 3
+    if first + BLOCK_WORDS <= len(words):
+        # All words of the block are counted, because no processor can predict how many of them lie before the row.
+        for near in range(BLOCK_WORDS):
+            before = np.uint64(0) - np.uint64(first + near < word)
+            total += ones(words[first + near] & before)
+    else:
+        for earlier in range(first, word):
+            total += ones(words[earlier])
     return total + ones(words[word] & ((_ONE << (np.uint64(row) & _LOW_BITS)) - _ONE))
 
 

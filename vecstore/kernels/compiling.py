@@ -49,6 +49,9 @@ def frozen(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
     Numba compiles kernels anew for every mix of writable and read-only arguments, and knows no memory maps;
     with one form for all there is one compilation.
     """
+    flags = array.flags
+    if type(array) is np.ndarray and flags.c_contiguous and not flags.writeable:
+        return array
     view = np.ascontiguousarray(array).view(np.ndarray)
     view.flags.writeable = False
     return view

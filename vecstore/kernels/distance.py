@@ -27,7 +27,7 @@ from vecstore.kernels.intrinsics import (
     squared_distance,
     squared_distance_tile,
 )
-from vecstore.kernels.tiers import TierCodes, tier_sum
+from vecstore.kernels.tiers import TierCodes, tier_sum, tier_sum_tile
 from vecstore.types import F32, I8, I16, I32, I64, U16
 
 #: Queries scored together while a row is in cache.
@@ -283,6 +283,11 @@ def _offset_l2_tile(operands: Any, first: Any, row: Any) -> Any:
     return offsets[first] + a, offsets[first + 1] + b, offsets[first + 2] + c, offsets[first + 3] + d
 
 
+def _tier_sums_tile(operands: Any, first: Any, row: Any) -> Any:
+    a, b, c, d = tier_sum_tile(operands.tables, first, operands.codes, row)
+    return operands.bias + a, operands.bias + b, operands.bias + c, operands.bias + d
+
+
 def _one_by_one(operands: Any, first: Any, row: Any) -> Any:
     return (
         distance(operands, first, row),
@@ -331,7 +336,7 @@ _TILES = {
     OffsetL2: _offset_l2_tile,
     CodesDot: _one_by_one,
     CodesL2: _one_by_one,
-    TierSums: _one_by_one,
+    TierSums: _tier_sums_tile,
 }
 _PREFETCHES = {
     PlainDot: _prefetch_plain,

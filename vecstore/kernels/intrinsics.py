@@ -111,21 +111,23 @@ def _load(builder: _Builder, row: _Row, offset: _Value, mask: _Value | None, lan
 
 
 def _as_float(builder: _Builder, row: _Row, raw: _Value) -> _Value:
-    """Emit the conversion of sixteen stored elements to float32; exact for all stored types."""
+    """Emit the conversion of stored elements to float32, as many as ``raw`` has; exact for all stored types."""
     if row.dtype == types.float32:
         return raw
+    lanes = raw.type.count
+    integers, floats = ir.VectorType(_I32, lanes), ir.VectorType(_F32, lanes)
     if row.dtype == types.uint16 and has_feature("f16c"):
-        return builder.fpext(builder.bitcast(raw, ir.VectorType(ir.HalfType(), LANES)), _F32_LANES)
-    wide = builder.sext(raw, _I32_LANES)
+        return builder.fpext(builder.bitcast(raw, ir.VectorType(ir.HalfType(), lanes)), floats)
+    wide = builder.sext(raw, integers)
     if row.dtype in (types.int8, types.int16):
-        return builder.sitofp(wide, _F32_LANES)
+        return builder.sitofp(wide, floats)
     # IEEE half without an instruction for it, where LLVM would call a library that is not there. Sign, exponent and
     # fraction move into the places they have in a float32, which then is the value times 2^-112, because the
     # exponents' biases differ by 112. That holds for subnormal halves too.
     placed = builder.and_(
-        builder.shl(wide, ir.Constant(_I32_LANES, [13] * LANES)), ir.Constant(_I32_LANES, [-0x70002000] * LANES)
+        builder.shl(wide, ir.Constant(integers, [13] * lanes)), ir.Constant(integers, [-0x70002000] * lanes)
     )
-    return builder.fmul(builder.bitcast(placed, _F32_LANES), ir.Constant(_F32_LANES, [2.0**112] * LANES))
+    return builder.fmul(builder.bitcast(placed, floats), ir.Constant(floats, [2.0**112] * lanes))
 
 
 def _floats(builder: _Builder, row: _Row, offset: _Value, mask: _Value | None) -> _Value:
@@ -137,6 +139,20 @@ def _steps(builder: _Builder, stop: _Value, step: int) -> Iterator[_Value]:
     """Emit a loop over 0, step, 2 step, ... below ``stop``; gives the offset."""
     with cgutils.for_range_slice(builder, _I64(0), stop, _I64(step), _I64) as (offset, _):
         yield offset
+
+
+def _in_pieces(builder: _Builder, length: _Value, put: Callable[[_Value, int], None]) -> None:
+    """Emit ``put(offset, lanes)`` for pieces of sixteen lanes and fewer that make up ``length`` elements.
+
+    What is left after blocks of sixteen are pieces of half the size each, one for each bit: quicker than masked stores.
+    """
+    with _steps(builder, builder.and_(length, _I64(-LANES)), LANES) as offset:
+        put(offset, LANES)
+    lanes = LANES // 2
+    while lanes:
+        with builder.if_then(builder.icmp_signed("!=", builder.and_(length, _I64(lanes)), _I64(0))):
+            put(builder.and_(length, _I64(-2 * lanes)), lanes)
+        lanes //= 2
 
 
 def _add_term(builder: _Builder, total: _Value, term: _Value) -> None:
@@ -286,24 +302,13 @@ def decode_row(typingctx: Any, rows: Any, row: Any, scale: Any, out: Any, place:
     def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
         x = _row_of(context, builder, signature.args[0], args[0], args[1])
         target = _row_of(context, builder, signature.args[3], args[3], args[4])
-        factor = _splat(builder, args[2])
-        whole = builder.and_(x.length, _I64(-LANES))
 
-        def put(offset: _Value, mask: _Value | None) -> None:
-            value = builder.fmul(_floats(builder, x, offset, mask), factor)
-            pointer = builder.bitcast(builder.gep(target.address, [offset]), _F32_LANES.as_pointer())
-            if mask is None:
-                builder.store(value, pointer, align=4)
-                return
-            store = _declare(
-                builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), _F32_LANES, pointer.type, _I32, mask.type
-            )
-            builder.call(store, [value, pointer, _I32(4), mask])
+        def put(offset: _Value, lanes: int) -> None:
+            values = _as_float(builder, x, _load(builder, x, offset, None, lanes))
+            pointer = builder.bitcast(builder.gep(target.address, [offset]), values.type.as_pointer())
+            builder.store(builder.fmul(values, _splat(builder, args[2], lanes)), pointer, align=4)
 
-        with _steps(builder, whole, LANES) as offset:
-            put(offset, None)
-        with builder.if_then(builder.icmp_signed("<", whole, x.length), likely=False):
-            put(whole, _tail_mask(builder, builder.sub(x.length, whole)))
+        _in_pieces(builder, x.length, put)
         return context.get_dummy_value()
 
     return types.void(rows, types.intp, types.float32, out, types.intp), emit
@@ -395,8 +400,11 @@ def prefetch_row(typingctx: Any, rows: Any, row: Any) -> Any:
         target = _row_of(context, builder, signature.args[0], args[0], args[1])
         size = context.get_abi_sizeof(target.address.type.pointee)
         start = builder.bitcast(target.address, _I8.as_pointer())
-        with _steps(builder, builder.mul(target.length, _I64(size)), CACHE_LINE) as offset:
+        length = builder.mul(target.length, _I64(size))
+        with _steps(builder, length, CACHE_LINE) as offset:
             _prefetch(builder, builder.gep(start, [offset]))
+        # Rows need not start with a line, so the last byte may be in one more.
+        _prefetch(builder, builder.gep(start, [builder.sub(length, _I64(1))]))
         return context.get_dummy_value()
 
     return types.void(rows, types.intp), emit
@@ -440,7 +448,7 @@ def _vector_row(context: Any, builder: _Builder, array_type: Any, array: _Value)
 
 
 @intrinsic
-def multiply_rows(
+def multiply_matrix(
     typingctx: Any, left: Any, rows: Any, right: Any, first: Any, bias: Any, column: Any, out: Any, place: Any
 ) -> Any:
     """Write ``bias + left[rows] @ right[first:]`` into ``out``; all are float32.
@@ -587,3 +595,55 @@ def count_below(typingctx: Any, values: Any, start: Any, stop: Any, bound: Any) 
         return builder.load(total)
 
     return types.intp(values, types.intp, types.intp, types.intp), emit
+
+
+def _combine(context: Any, builder: _Builder, signature: Any, args: Any, combine: Callable[..., _Value]) -> _Value:
+    """Emit ``out[place] = combine(first[i], second[j])`` for float32 rows."""
+    first, second, target = (_row_of(context, builder, signature.args[n], args[n], args[n + 1]) for n in (0, 2, 4))
+
+    def put(offset: _Value, lanes: int) -> None:
+        values = combine(*(_load(builder, row, offset, None, lanes) for row in (first, second)))
+        pointer = builder.bitcast(builder.gep(target.address, [offset]), values.type.as_pointer())
+        builder.store(values, pointer, align=4)
+
+    _in_pieces(builder, target.length, put)
+    return context.get_dummy_value()
+
+
+@intrinsic
+def multiply_rows(typingctx: Any, first: Any, i: Any, second: Any, j: Any, out: Any, place: Any) -> Any:
+    """Write ``first[i] * second[j]`` into ``out[place]``; all are float32, and of one width."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        return _combine(context, builder, signature, args, builder.fmul)
+
+    return types.void(first, types.intp, second, types.intp, out, types.intp), emit
+
+
+@intrinsic
+def add_rows(typingctx: Any, first: Any, i: Any, second: Any, j: Any, out: Any, place: Any) -> Any:
+    """Write ``first[i] + second[j]`` into ``out[place]``; all are float32, and of one width."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        return _combine(context, builder, signature, args, builder.fadd)
+
+    return types.void(first, types.intp, second, types.intp, out, types.intp), emit
+
+
+@intrinsic
+def copy_row(typingctx: Any, rows: Any, row: Any, out: Any, place: Any) -> Any:
+    """Copy ``rows[row]`` to ``out[place]``, two-dimensional arrays of one type."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        source = _row_of(context, builder, signature.args[0], args[0], args[1])
+        target = _row_of(context, builder, signature.args[2], args[2], args[3])
+
+        def put(offset: _Value, lanes: int) -> None:
+            values = _load(builder, source, offset, None, lanes)
+            pointer = builder.bitcast(builder.gep(target.address, [offset]), values.type.as_pointer())
+            builder.store(values, pointer, align=4)
+
+        _in_pieces(builder, source.length, put)
+        return context.get_dummy_value()
+
+    return types.void(rows, types.intp, out, types.intp), emit

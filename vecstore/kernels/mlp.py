@@ -11,10 +11,10 @@ import numpy as np
 
 from vecstore.kernels.compiling import kernel
 from vecstore.kernels.hashing import mix
-from vecstore.kernels.intrinsics import bits_float, multiply_rows
+from vecstore.kernels.intrinsics import bits_float, multiply_matrix
 from vecstore.types import F32, I64, U64
 
-#: Rows whose sums are in registers together (see ``intrinsics.multiply_rows``).
+#: Rows whose sums are in registers together (see ``intrinsics.multiply_matrix``).
 TILE_ROWS = 6
 #: Outputs that such a tile has at most.
 PANEL = 64
@@ -52,7 +52,7 @@ def affine(inputs: F32, weights: F32, bias: F32, out: F32) -> None:
     n_rows, n_inputs = inputs.shape
     if n_rows < TILE_ROWS:
         for row in range(n_rows):
-            multiply_rows(inputs, (row,), weights, 0, bias, 0, out, row)
+            multiply_matrix(inputs, (row,), weights, 0, bias, 0, out, row)
         return
     panel = np.empty((n_inputs, PANEL), np.float32)
     for column in range(0, len(bias), PANEL):
@@ -63,10 +63,10 @@ def affine(inputs: F32, weights: F32, bias: F32, out: F32) -> None:
         row = 0
         while row + TILE_ROWS <= n_rows:
             tile = (row, row + 1, row + 2, row + 3, row + 4, row + 5)
-            multiply_rows(inputs, tile, panel, 0, bias, column, out, row)
+            multiply_matrix(inputs, tile, panel, 0, bias, column, out, row)
             row += TILE_ROWS
         while row < n_rows:
-            multiply_rows(inputs, (row,), panel, 0, bias, column, out, row)
+            multiply_matrix(inputs, (row,), panel, 0, bias, column, out, row)
             row += 1
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from vecstore.kernels.compiling import kernel
-from vecstore.kernels.intrinsics import dot, multiply_rows, prefetch_row, squared_distance
+from vecstore.kernels.intrinsics import dot, multiply_matrix, prefetch_row, squared_distance
 from vecstore.types import F32, I64
 
 #: Rows between asking for a row and using it.
 ROWS_AHEAD = 16
-#: Rows whose sums are in registers together (see ``intrinsics.multiply_rows``).
+#: Rows whose sums are in registers together (see ``intrinsics.multiply_matrix``).
 TILE_ROWS = 6
 
 
@@ -26,10 +26,10 @@ def take_projected(table: F32, projection: F32, bias: F32, rows: I64, out: F32) 
         for ahead in range(place + ROWS_AHEAD, min(place + ROWS_AHEAD + TILE_ROWS, len(rows))):
             prefetch_row(table, rows[ahead])
         tile = (rows[place], rows[place + 1], rows[place + 2], rows[place + 3], rows[place + 4], rows[place + 5])
-        multiply_rows(table, tile, projection, 0, bias, 0, out, place)
+        multiply_matrix(table, tile, projection, 0, bias, 0, out, place)
         place += TILE_ROWS
     while place < len(rows):
-        multiply_rows(table, (rows[place],), projection, 0, bias, 0, out, place)
+        multiply_matrix(table, (rows[place],), projection, 0, bias, 0, out, place)
         place += 1
 
 

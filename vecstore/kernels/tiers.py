@@ -12,13 +12,20 @@ import numpy as np
 
 from vecstore.kernels.bitmaps import is_set, rank
 from vecstore.kernels.compiling import Int, kernel
-from vecstore.kernels.intrinsics import decode_row
+from vecstore.kernels.intrinsics import copy_row, prefetch_element, prefetch_row
+from vecstore.kernels.lookup import ROWS_AHEAD
 from vecstore.types import F32, I64, U8, U32, U64
 
 #: Centroids of a part.
 CENTROIDS = 256
 #: Bits of a cold code.
 COLD_BITS = 6
+#: Cold codes that are read together: they fill 48 bits, and start at bit 6 of a byte at the latest.
+WINDOW = 8
+#: Bytes that are read for them.
+WORD_BYTES = 8
+
+_COLD_MASK, _COLD_SHIFT = np.uint64(63), np.uint64(COLD_BITS)
 
 
 class TierCodes(NamedTuple):
@@ -53,39 +60,88 @@ def cold_code(cold: U8, number: Int) -> Int:
 
 
 @kernel
-def take_tiered(centroids: F32, codes: TierCodes, rows: I64, out: F32) -> None:
-    """Write the parts of ``rows`` int64[n] into ``out`` float32[n M, w]; ``centroids`` are float32[256 M, w]."""
-    n_parts = codes.hot.shape[1]
-    for place in range(len(rows)):
-        row = rows[place]
-        before = rank(codes.words, codes.ranks, row)
-        target = place * n_parts
-        if is_set(codes.words, row):
+def take_tiered(centroids: F32 | U64, codes: TierCodes, places: I64, row_codes: U8, out: F32 | U64) -> None:
+    """Write the parts of rows into ``out`` [n M, w].
+
+    Parameters
+    ----------
+    centroids : float32[256 M, w] or uint64[256 M, 1]
+        Centroids of two floats may be seen as one integer, which is the quickest.
+    codes : TierCodes
+        ``cold`` is empty or has at least ``WORD_BYTES`` bytes.
+    places : int64[n]
+        Of the rows within their tiers, as ``bitmaps.fill_places`` gives them.
+    row_codes : uint8[M + WINDOW]
+        Scratch.
+    out : float32[n M, w] or uint64[n M, 1]
+    """
+    # Taken out of the tuple once, because Numba counts references to an array each time it is taken out.
+    hot, cold = codes.hot, codes.cold
+    n_parts, width = hot.shape[1], centroids.shape[1]
+    last_word = len(cold) - WORD_BYTES
+    for number in range(len(places)):
+        if number + ROWS_AHEAD < len(places):
+            ahead = places[number + ROWS_AHEAD]
+            if ahead >= 0:
+                prefetch_row(hot, ahead)
+            else:
+                # Codes of a row may lie in two cache lines.
+                prefetch_element(cold, (-1 - ahead) * n_parts * COLD_BITS >> 3)
+                prefetch_element(cold, (-ahead * n_parts * COLD_BITS >> 3) - 1)
+        place, target = places[number], number * n_parts
+        if place >= 0:
             for part in range(n_parts):
-                decode_row(
-                    centroids, part * CENTROIDS + np.int64(codes.hot[before, part]), np.float32(1), out, target + part
-                )
+                row_codes[part] = hot[place, part]
         else:
-            first = (row - before) * n_parts
+            for start in range(0, n_parts, WINDOW):
+                bit = ((-1 - place) * n_parts + start) * COLD_BITS
+                # Unsigned, so that no index can count from the end: then LLVM makes one load of the eight.
+                byte = np.uint64(min(bit >> 3, last_word))
+                window = np.uint64(0)
+                for offset in range(WORD_BYTES):
+                    window |= np.uint64(cold[byte + np.uint64(offset)]) << np.uint64(8 * offset)
+                window >>= np.uint64(bit) - (byte << np.uint64(3))
+                for part in range(WINDOW):
+                    row_codes[start + part] = np.uint8(window & _COLD_MASK)
+                    window >>= _COLD_SHIFT
+        if width == 1:
             for part in range(n_parts):
-                code = cold_code(codes.cold, first + part)
-                decode_row(centroids, part * CENTROIDS + code, np.float32(1), out, target + part)
+                out[target + part, 0] = centroids[part * CENTROIDS + row_codes[part], 0]
+        else:
+            for part in range(n_parts):
+                copy_row(centroids, part * CENTROIDS + np.int64(row_codes[part]), out, target + part)
 
 
 @kernel
 def tier_sum(tables: F32, query: Int, codes: TierCodes, row: Int) -> np.float32:
     """Give the sum over the parts of ``tables[query, part, code of the row]``, float32[q, M, 256], part after part."""
+    hot, cold = codes.hot, codes.cold
     n_parts = tables.shape[1]
     before = rank(codes.words, codes.ranks, row)
     total = np.float32(0)
-    if is_set(codes.words, row):
-        for part in range(n_parts):
-            total += tables[query, part, codes.hot[before, part]]
-    else:
-        first = (row - before) * n_parts
-        for part in range(n_parts):
-            total += tables[query, part, cold_code(codes.cold, first + part)]
+    marked, first = is_set(codes.words, row), (row - before) * n_parts
+    for part in range(n_parts):
+        total += tables[query, part, np.int64(hot[before, part]) if marked else cold_code(cold, first + part)]
     return total
+
+
+@kernel
+def tier_sum_tile(
+    tables: F32, query: Int, codes: TierCodes, row: Int
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Give :func:`tier_sum` for the queries query, ..., query + 3; the codes are read once."""
+    hot, cold = codes.hot, codes.cold
+    n_parts = tables.shape[1]
+    before = rank(codes.words, codes.ranks, row)
+    a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    marked, first = is_set(codes.words, row), (row - before) * n_parts
+    for part in range(n_parts):
+        code = np.int64(hot[before, part]) if marked else cold_code(cold, first + part)
+        a += tables[query, part, code]
+        b += tables[query + 1, part, code]
+        c += tables[query + 2, part, code]
+        d += tables[query + 3, part, code]
+    return a, b, c, d
 
 
 @kernel

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from vecstore.kernels.compiling import Int, kernel
-from vecstore.kernels.intrinsics import multiply_rows
+from vecstore.kernels.intrinsics import multiply_matrix
 from vecstore.types import F32, I64
 
 #: Rows of a product whose sums are in registers together; dimensions have few factors larger than it.
@@ -53,10 +53,10 @@ def _multiply(left: F32, row: Int, count: Int, right: F32, first: Int, out: F32,
     done = 0
     while done + TILE_ROWS <= count:
         start = row + done
-        multiply_rows(left, (start, start + 1, start + 2, start + 3), right, first, zeros, 0, out, place + done)
+        multiply_matrix(left, (start, start + 1, start + 2, start + 3), right, first, zeros, 0, out, place + done)
         done += TILE_ROWS
     while done < count:
-        multiply_rows(left, (row + done,), right, first, zeros, 0, out, place + done)
+        multiply_matrix(left, (row + done,), right, first, zeros, 0, out, place + done)
         done += 1
 
 

@@ -164,8 +164,9 @@ class DedupTable:
 
     def places(self, rows: I64) -> I64:
         """Give the place int64[n] of ``rows`` int64[n] among the rows of all stored blocks."""
-        block, within = np.divmod(rows, self.scheme.block_rows)
-        return self.numbers[block].astype(np.int64) * self.scheme.block_rows + within
+        out = np.empty(len(rows), np.int64)
+        lookup.fill_stored(self.numbers, self.scheme.block_rows, frozen(rows), out)
+        return out
 
     def lookup(self, rows: I64, out: F32 | None = None) -> F32:
         """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.

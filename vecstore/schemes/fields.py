@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vecstore.config import Config
 from vecstore.errors import CorruptionError, InvalidArgumentError, NotFoundError
+from vecstore.kernels.lookup import first_outside_columns, put_field
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import (
     Capabilities,
@@ -36,6 +37,9 @@ __all__ = ["Field", "Fields", "FieldsTable", "FitPart", "Part", "PartScorer", "c
 
 #: Makes the table of a part: called with its scheme, its rows, their counts, and what takes its progress.
 FitPart: TypeAlias = Callable[[Scheme, F32, I64 | None, Progress], CompressedTable]
+
+#: Of the buffer from which the rows of several fields are put in their places.
+_BUFFER_BYTES = 1 << 17
 
 
 class Field(Config, frozen=True, kw_only=True):
@@ -233,7 +237,10 @@ class FieldsTable:
         self.shape = TableShape(int(scheme.starts[-1]), parts[0].shape.dim)
         self._starts = scheme.starts
         self._part_starts = scheme.part_starts
+        self._sizes = np.diff(self._starts)
         self._part_of_field = np.repeat(np.arange(len(parts)), [part.fields for part in scheme.parts])
+        # The first row of each field within its part.
+        self._firsts = self._starts[:-1] - self._part_starts[self._part_of_field]
 
     @property
     def nbytes(self) -> int:
@@ -262,14 +269,19 @@ class FieldsTable:
 
     def lookup(self, rows: I64, out: F32 | None = None) -> F32:
         """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given."""
+        if len(self.parts) == 1:
+            return self.parts[0].lookup(rows, out)
         checked = check_rows(rows, self.shape.rows)
         out = output_buffer(out, len(checked), self.shape.dim)
-        if len(self.parts) == 1:
-            return self.parts[0].lookup(checked, out)
         owners = np.searchsorted(self._part_starts, checked, side="right") - 1
-        for number in np.unique(owners).tolist():
-            own = owners == number
-            out[own] = self.parts[number].lookup(checked[own] - self._part_starts[number])
+        order = np.argsort(owners, kind="stable")
+        bounds = np.searchsorted(owners[order], np.arange(len(self.parts) + 1))
+        for part, first, start, stop in zip(
+            self.parts, self._part_starts.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=False
+        ):
+            if start < stop:
+                own = order[start:stop]
+                out[own] = part.lookup(checked[own] - first)
         return out
 
     def lookup_fields(self, ids: I64, *, on_unknown: OnUnknown = "error") -> F32:
@@ -292,10 +304,40 @@ class FieldsTable:
                 f"got {given.dtype}{list(given.shape)}",
                 field="ids",
             )
+        # One column a row, so that each field's ids lie side by side.
+        columns = np.ascontiguousarray(given.T, np.int64)
         out = np.empty((*given.shape, self.shape.dim), np.float32)
+        if on_unknown == "error" and first_outside_columns(columns, self._sizes) < 0:
+            self._fill_fields(columns, out)
+            return out
         for number in range(count):
-            out[:, number] = self._lookup_ids(number, given[:, number], on_unknown)
+            out[:, number] = self._lookup_ids(number, columns[number], on_unknown)
         return out
+
+    def _fill_fields(self, columns: I64, out: F32) -> None:
+        """Write the rows of ids int64[fields, n], all inside their fields, into ``out`` float32[n, fields, dim].
+
+        Parts write rows side by side, so those of one part are looked up into a buffer that stays in cache, a block of
+        ids at a time, and are put in their places from there.
+        """
+        n_ids, dim = len(out), self.shape.dim
+        within = columns + self._firsts[:, None]
+        if len(self.parts) == 1:
+            self.parts[0].lookup(np.ascontiguousarray(within.T).ravel(), out.reshape(-1, dim))
+            return
+        widest = max(part.fields for part in self.scheme.parts)
+        step = max(1, _BUFFER_BYTES // (4 * dim * widest))
+        buffer = np.empty((min(step, n_ids) * widest, dim), np.float32)
+        for start in range(0, n_ids, step):
+            stop = min(start + step, n_ids)
+            first = 0
+            for table, part in zip(self.parts, self.scheme.parts, strict=True):
+                last = first + part.fields
+                own = within[first:last, start:stop]
+                found = table.lookup(own.ravel(), buffer[: own.size])
+                for number in range(part.fields):
+                    put_field(found[number * (stop - start) :][: stop - start], out[start:stop], first + number)
+                first = last
 
     def lookup_field(self, name: str, ids: I64, *, on_unknown: OnUnknown = "error") -> F32:
         """Give float32[n, dim] of ``ids`` int64[n] of one field.

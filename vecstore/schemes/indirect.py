@@ -17,7 +17,7 @@ _BLOCK_ROWS = 2_048
 
 
 class SharedScorer:
-    """Distances of rows that are rows of a smaller table: each shared row is scored once.
+    """Distances of rows that are rows of a smaller table: each shared row is scored once, where many are asked for.
 
     Parameters
     ----------
@@ -38,6 +38,7 @@ class SharedScorer:
         self._n_queries = n_queries
         self._place_of = place_of
         self._all: F32 | None = None
+        self._asked = 0
 
     def scan(self, start: int, stop: int, out: F32) -> None:
         """Write the distances of rows start..stop into ``out`` float32[q, stop - start]."""
@@ -45,7 +46,13 @@ class SharedScorer:
 
     def gather(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
-        np.take(self._distances(), self._place_of(rows), axis=1, out=out)
+        places = self._place_of(rows)
+        self._asked += len(rows)
+        if self._all is None and self._asked < self._n_shared:
+            # Too few rows so far to pay for the scores of all shared ones.
+            self._shared.gather(places, out)
+            return
+        np.take(self._distances(), places, axis=1, out=out)
 
     def rerank(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[q, m], each query its own, into ``out``; -1 gets ``inf``."""

@@ -23,10 +23,10 @@ from vecstore.schemes.checks import (
     stored_array,
     table_matrix,
 )
-from vecstore.schemes.ranked_bitmap import bitmap_forms, most_frequent, pack, stored_bitmap
+from vecstore.schemes.ranked_bitmap import bitmap_forms, most_frequent, pack, places, stored_bitmap
 from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
 from vecstore.schemes.tiered_kmeans import nearest, tiered_centroids
-from vecstore.types import F32, I64, U8, ArrayForm, Mask, Metric
+from vecstore.types import F32, I64, U8, U64, ArrayForm, Mask, Metric
 
 __all__ = ["COLD_CENTROIDS", "HOT_CENTROIDS", "Mgqe", "MgqeTable", "tiered_table"]
 
@@ -197,9 +197,23 @@ class MgqeTable:
         """
         checked = check_rows(rows, self.shape.rows)
         out = output_buffer(out, len(checked), self.shape.dim)
-        width = self.codebook.shape[2]
-        kernels.take_tiered(self.codebook.reshape(-1, width), self.codes, checked, out.reshape(-1, width))
+        within = frozen(places(self.codes.words, self.codes.ranks, checked))
+        scratch = np.empty(self.scheme.parts + kernels.WINDOW, np.uint8)
+        kernels.take_tiered(self._pieces(self.codebook), self._readable_codes(), within, scratch, self._pieces(out))
         return out
+
+    def _pieces(self, vectors: F32) -> F32 | U64:
+        """Give vectors as a matrix of centroids, those of two floats as one integer."""
+        width = self.codebook.shape[2]
+        rows = vectors.reshape(-1, width)
+        return rows.view(np.uint64) if width == 2 else rows
+
+    def _readable_codes(self) -> TierCodes:
+        """Give the codes with at least as many bytes as are read together."""
+        codes = self.codes
+        if 0 < len(codes.cold) < kernels.WORD_BYTES:
+            return codes._replace(cold=frozen(np.pad(codes.cold, (0, kernels.WORD_BYTES))))
+        return codes
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once: a table of what each centroid adds.

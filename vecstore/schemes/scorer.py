@@ -8,6 +8,7 @@ from vecstore.errors import InvalidArgumentError, NotFoundError
 from vecstore.kernels import distance
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
+from vecstore.kernels.lookup import first_outside
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, Metric
 
@@ -39,10 +40,10 @@ def check_rows(rows: I64, n_rows: int) -> I64:
     given = np.asarray(rows)
     if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
         raise InvalidArgumentError(f"rows: expected int64[n], got {given.dtype}{list(given.shape)}", field="rows")
-    checked = frozen(given.astype(np.int64, copy=False))
-    if checked.size and not (checked.min() >= 0 and checked.max() < n_rows):
-        bad = checked[(checked < 0) | (checked >= n_rows)]
-        raise NotFoundError(f"rows: there is no row {bad[0]} in a table of {n_rows} rows", field="rows")
+    checked = frozen(given if given.dtype == np.int64 else given.astype(np.int64))
+    outside = first_outside(checked, n_rows)
+    if outside >= 0:
+        raise NotFoundError(f"rows: there is no row {given[outside]} in a table of {n_rows} rows", field="rows")
     return checked
 
 
