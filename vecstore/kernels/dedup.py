@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from vecstore.kernels.compiling import Int, kernel
+from vecstore.kernels.hashing import bucket, mix
 from vecstore.types import F32, F64, I32, I64
 
 #: Bands of the hash.
@@ -33,6 +34,26 @@ def project(blocks: F32, directions: F64, out: F64) -> None:
             value = np.float64(blocks[block, element])
             for function in range(directions.shape[1]):
                 out[block, function] += value * directions[element, function]
+
+
+@kernel
+def fill_groups(projections: F64, offsets: F64, width: float, out: I32) -> None:
+    """Write the group of each block in each band into ``out`` int32[f, n], a number from 0 to n - 1.
+
+    Blocks whose ``floor(projection / width + offset)`` is the same are in one group. Numbers are hashed into as many
+    groups as there are blocks; the few that meet by accident are compared in vain.
+
+    Parameters
+    ----------
+    projections : float64[n, f]
+    offsets : float64[f]
+    width : float
+    out : int32[f, n]
+    """
+    for block in range(out.shape[1]):
+        for band in range(out.shape[0]):
+            number = np.int64(np.floor(projections[block, band] / width + offsets[band]))
+            out[band, block] = bucket(mix(number, band), out.shape[1])
 
 
 @kernel
@@ -64,7 +85,7 @@ def merge(
     ----------
     blocks : float32[n, b]
     groups : int32[BANDS, n]
-        The group of each block in each band, numbered from 0.
+        The group of each block in each band, from 0 to n - 1.
     order : int64[n]
         The order of the walk.
     tolerance : float

@@ -13,6 +13,9 @@ __all__ = ["merged_blocks"]
 
 #: The smallest tolerance tried, as a share of the largest weight: rows that differ by rounding only.
 _SMALLEST = 2.0**-20
+#: Weights of which the first tolerance tried is the lower quartile. It is near the one sought where most rows stayed
+#: near their initial weights, and each tolerance costs a walk over all blocks.
+_SAMPLED = 2**20
 #: Halvings of the interval that the tolerance is known to lie in (a factor of 4 wide at first).
 _STEPS = 8
 #: Width of a hash group, in distances of two blocks whose elements all differ by the tolerance.
@@ -44,10 +47,8 @@ def merged_blocks(blocks: F32, wanted: int, seed: int) -> I64:
     if wanted >= len(blocks):
         return everything
     walk = _Walk(blocks, len(blocks) - wanted, seed)
-    low, high = 0.0, _SMALLEST * (float(np.abs(blocks).max()) or 1.0)
-    # Ends: all elements are close and all blocks are in one group once the tolerance is large enough.
-    while (target := walk.merged(high)) is None:
-        low, high = high, 4 * high
+    smallest = _SMALLEST * (float(np.abs(blocks).max()) or 1.0)
+    target, low, high = _bracket(walk, smallest, max(smallest, _typical(blocks)))
     for _ in range(_STEPS):
         middle = (low + high) / 2
         found = walk.merged(middle)
@@ -56,6 +57,30 @@ def merged_blocks(blocks: F32, wanted: int, seed: int) -> I64:
         else:
             target, high = found, middle
     return target
+
+
+def _typical(blocks: F32) -> float:
+    """Give the lower quartile of the magnitudes of evenly spaced weights."""
+    flat = blocks.reshape(-1)
+    return float(np.quantile(np.abs(flat[:: -(-len(flat) // _SAMPLED)]), 0.25))
+
+
+def _bracket(walk: _Walk, smallest: float, first: float) -> tuple[I64, float, float]:
+    """Give a map, the tolerance that made it, at least ``smallest``, and before it one that merges too few, or 0."""
+    low, high = 0.0, first
+    found = walk.merged(high)
+    # Ends: all elements are close and all blocks are in one group once the tolerance is large enough.
+    while found is None:
+        low, high = high, 4 * high
+        found = walk.merged(high)
+    while low == 0 and high > smallest:
+        lower = max(smallest, high / 4)
+        fewer = walk.merged(lower)
+        if fewer is None:
+            low = lower
+        else:
+            found, high = fewer, lower
+    return found, low, high
 
 
 class _Walk:
@@ -70,19 +95,18 @@ class _Walk:
         self._needed = needed
         generator = np.random.default_rng(seed)
         directions = generator.standard_normal((blocks.shape[1], kernels.BANDS))
-        self._offsets: F64 = generator.random(kernels.BANDS)
-        self._projections = np.empty((len(blocks), kernels.BANDS))
-        kernels.project(self._blocks, frozen(directions), self._projections)
+        self._offsets: F64 = frozen(generator.random(kernels.BANDS))
+        projections = np.empty((len(blocks), kernels.BANDS))
+        kernels.project(self._blocks, frozen(directions), projections)
+        self._projections: F64 = frozen(projections)
         self._order = frozen(np.argsort(np.percentile(blocks, 75, axis=1), kind="stable"))
 
     def merged(self, tolerance: float) -> I64 | None:
         """Give the map int64[n] of the blocks onto kept ones, None where the tolerance merges too few."""
         width = _WIDTH * tolerance * np.sqrt(self._blocks.shape[1])
-        signatures = np.floor(self._projections / width + self._offsets)
         shape = (kernels.BANDS, len(self._blocks))
         groups = np.empty(shape, np.int32)
-        for band in range(kernels.BANDS):
-            groups[band] = np.unique(signatures[:, band], return_inverse=True)[1]
+        kernels.fill_groups(self._projections, self._offsets, width, groups)
         heads, nexts = np.full(shape, -1, np.int32), np.empty(shape, np.int32)
         target = np.empty(len(self._blocks), np.int64)
         merges = kernels.merge(self._blocks, frozen(groups), self._order, tolerance, self._needed, heads, nexts, target)
