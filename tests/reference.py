@@ -340,6 +340,42 @@ def fields_rows(config, arrays, rows, dim):
     return found
 
 
+def rotated_back(rows, salt):
+    """Rows float32[n, d] before the rotation of kernels/rotation.py, as its documentation says, in float32."""
+    rows, dim = rows.copy(), rows.shape[1]
+    size = 1 << (dim.bit_length() - 1)
+    for turn in (3, 2, 1, 0):
+        part = rows[:, dim - size :] if turn % 2 else rows[:, :size]
+        half = 1
+        while half < size:
+            pairs = part.reshape(len(rows), -1, 2, half)
+            part = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
+            part, half = part.reshape(len(rows), size), 2 * half
+        rows[:, dim - size if turn % 2 else 0 :][:, :size] = part * (np.float32(1) / np.sqrt(np.float32(size)))
+        signs = bits_of([mixed((turn << 32) + word, salt) for word in range(-(-dim // 64))])[:dim]
+        rows = np.where(signs, -rows, rows)
+    return rows
+
+
+def transformed_rows(config, arrays, rows, dim):
+    """Rows float32[n, dim] of the scheme transformed: those of the codec, and then the chain backwards."""
+    steps = [step.partition(":") for step in config["transform"].split("|")]
+    widths = list(
+        itertools.accumulate(steps, lambda w, s: int(s[2]) if s[0] in ("pca", "truncate") else w, initial=dim)
+    )
+    found = rows_of(config["inner"], {k[6:]: a for k, a in arrays.items() if k.startswith("inner.")}, rows, widths[-1])
+    for number in range(len(steps) - 1, -1, -1):
+        if steps[number][0] == "centre":
+            found = found + arrays[f"{number}.mean"]
+        elif steps[number][0] == "pca":
+            found = projected_rows({"rows": found, "projection": arrays[f"{number}.matrix"]}, np.arange(len(rows)))
+        elif steps[number][0] == "rotate":
+            found = rotated_back(found, arrays[f"{number}.salt"][0])
+        elif steps[number][0] == "truncate":
+            found = np.concatenate([found, np.zeros((len(rows), widths[number] - widths[number + 1]), np.float32)], 1)
+    return found
+
+
 #: Scheme -> decoder(config, arrays, rows, dim), each written from the table in docs/file-format.md.
 DECODERS = {
     "adapt": lambda config, arrays, rows, dim: adapt_rows(config, arrays, rows),
@@ -360,6 +396,7 @@ DECODERS = {
     "mgqe": lambda config, arrays, rows, dim: mgqe_rows(config, arrays, rows),
     "optembed": optembed_rows,
     "robe": robe_rows,
+    "transformed": transformed_rows,
     "ttrec": lambda config, arrays, rows, dim: ttrec_rows(config, arrays, rows),
     "unified": lambda config, arrays, rows, dim: unified_rows(config, arrays, rows),
 }

@@ -54,6 +54,16 @@ CONFIGS = {
     "optembed": {"scheme": "optembed", "fields": [{"name": "row", "size": 24}], "values": 435},
     "robe": {"scheme": "robe", "size": 432},
     "robe-unsigned": {"scheme": "robe", "size": 100, "block": 5, "signed": False},
+    "transformed": {
+        "scheme": "transformed",
+        "transform": "centre|pca:20|rotate",
+        "inner": {"scheme": "float16"},
+    },
+    "transformed-cut": {
+        "scheme": "transformed",
+        "transform": "remove:1|truncate:21|unit|rotate",
+        "inner": {"scheme": "int8"},
+    },
     "ttrec": {"scheme": "ttrec", "rank": 3, "row_factors": [3, 3, 3], "dim_factors": [1, 1, 37]},
     "unified": {
         "scheme": "unified",

@@ -36,6 +36,11 @@ VARIANTS = {
     "mgqe": [{"parts": 11, "hot_share": 0.3}],
     "optembed": [{"fields": _FIELDS}],
     "robe": [{"signed": False, "block": 5}],
+    "transformed": [
+        {"transform": "centre|rotate|truncate:20", "inner": {"scheme": "full"}},
+        {"transform": "remove:2|unit"},
+        {"transform": "centre", "inner": {"scheme": "mgqe"}},
+    ],
     "unified": [{"fields": _FIELDS, "exempt": ["b"], "width": 3}],
 }
 _FIELDS_CONFIG = {

@@ -181,8 +181,22 @@ class TierSums(NamedTuple):
     bias: np.float32
 
 
+class Shifted(NamedTuple):
+    """Distances of other operands, and a number a query that is added.
+
+    Attributes
+    ----------
+    inner : Operands
+        Any of the other classes.
+    offsets : float32[q]
+    """
+
+    inner: Any
+    offsets: F32
+
+
 #: Any of the classes above.
-Operands = PlainDot | PlainL2 | ScaledDot | ScaledL2 | OffsetDot | OffsetL2 | CodesDot | CodesL2 | TierSums
+Operands = PlainDot | PlainL2 | ScaledDot | ScaledL2 | OffsetDot | OffsetL2 | CodesDot | CodesL2 | TierSums | Shifted
 
 
 def _operands_class(operands: Any) -> Any:
@@ -247,6 +261,10 @@ def _tier_sums(operands: Any, query: Any, row: Any) -> Any:
     return operands.bias + tier_sum(operands.tables, query, operands.codes, row)
 
 
+def _shifted(operands: Any, query: Any, row: Any) -> Any:
+    return operands.offsets[query] + distance(operands.inner, query, row)
+
+
 def _plain_dot_tile(operands: Any, first: Any, row: Any) -> Any:
     a, b, c, d = dot_tile(operands.rows, row, operands.queries, first)
     return operands.bias - a, operands.bias - b, operands.bias - c, operands.bias - d
@@ -283,6 +301,12 @@ def _offset_l2_tile(operands: Any, first: Any, row: Any) -> Any:
     return offsets[first] + a, offsets[first + 1] + b, offsets[first + 2] + c, offsets[first + 3] + d
 
 
+def _shifted_tile(operands: Any, first: Any, row: Any) -> Any:
+    a, b, c, d = distance_tile(operands.inner, first, row)
+    offsets = operands.offsets
+    return offsets[first] + a, offsets[first + 1] + b, offsets[first + 2] + c, offsets[first + 3] + d
+
+
 def _one_by_one(operands: Any, first: Any, row: Any) -> Any:
     return (
         distance(operands, first, row),
@@ -311,6 +335,10 @@ def _prefetch_tiers(operands: Any, row: Any) -> Any:
     prefetch_element(operands.codes.words, row >> 6)
 
 
+def _prefetch_inner(operands: Any, row: Any) -> Any:
+    prefetch(operands.inner, row)
+
+
 _DISTANCES = {
     PlainDot: _plain_dot,
     PlainL2: _plain_l2,
@@ -321,6 +349,7 @@ _DISTANCES = {
     CodesDot: _codes_dot,
     CodesL2: _codes_l2,
     TierSums: _tier_sums,
+    Shifted: _shifted,
 }
 _TILES = {
     PlainDot: _plain_dot_tile,
@@ -332,6 +361,7 @@ _TILES = {
     CodesDot: _one_by_one,
     CodesL2: _one_by_one,
     TierSums: _one_by_one,
+    Shifted: _shifted_tile,
 }
 _PREFETCHES = {
     PlainDot: _prefetch_plain,
@@ -343,6 +373,7 @@ _PREFETCHES = {
     CodesDot: _prefetch_coded,
     CodesL2: _prefetch_coded_norms,
     TierSums: _prefetch_tiers,
+    Shifted: _prefetch_inner,
 }
 
 

@@ -29,6 +29,7 @@ from vecstore.schemes.mde import Mde
 from vecstore.schemes.mgqe import Mgqe
 from vecstore.schemes.optembed import OptEmbed
 from vecstore.schemes.robe import Robe
+from vecstore.schemes.transformed import Transformed
 from vecstore.schemes.ttrec import Ttrec
 from vecstore.schemes.unified import Unified
 
@@ -119,6 +120,7 @@ _registry = Registry(
     Alpt,
     Mde,
     Autodim,
+    Transformed,
 )
 register = _registry.register
 get = _registry.get
