@@ -376,6 +376,61 @@ def transformed_rows(config, arrays, rows, dim):
     return found
 
 
+def rabitq_numbers(config, arrays, rows, dim):
+    """The odd integers int64[n, d] of rows of rabitq: planes of bits, eight numbers a byte, 16 rows a block."""
+    own = arrays["codes"][rows // 16, :, rows % 16]
+    planes = np.unpackbits(own, axis=1, bitorder="little").reshape(len(rows), config["bits"], -1)[:, :, :dim]
+    top = 2 ** config["bits"] - 1
+    return 2 * (planes * 2 ** np.arange(config["bits"])[:, None]).sum(axis=1).astype(np.int64) - top
+
+
+def rabitq_rows(config, arrays, rows, dim):
+    """Rows float32[n, d] of rabitq: numbers at the length of the residual, rotated back, plus the centroid."""
+    numbers = rabitq_numbers(config, arrays, rows, dim)
+    factors = np.sqrt(arrays["norms"][rows]) / np.sqrt((numbers**2).sum(axis=1).astype(np.float32))
+    residuals = numbers.astype(np.float32) * factors[:, None]
+    return rotated_back(residuals, arrays["salt"][0]) + arrays["centroid"]
+
+
+def rabitq_estimates(config, arrays, queries, metric, dim):
+    """Estimated distances float64[q, n] of the scheme rabitq."""
+    numbers = rabitq_numbers(config, arrays, np.arange(len(arrays["scales"])), dim)
+    v = rotated_back((numbers * arrays["scales"][:, None]).astype(np.float32), arrays["salt"][0]).astype(np.float64)
+    q, c = queries.astype(np.float64), arrays["centroid"].astype(np.float64)
+    if metric == "ip":
+        return -(q @ c)[:, None] - q @ v.T
+    squared = ((q - c) ** 2).sum(1)[:, None] + arrays["norms"].astype(np.float64) - 2 * (q - c) @ v.T
+    return squared if metric == "l2" else 1 - ((q**2).sum(1)[:, None] + 1 - squared) / 2
+
+
+def pq_rows(config, arrays, rows, dim):
+    """Rows float32[n, d] of the scheme pq: the centroids of all parts, side by side."""
+    if config["bits"] == 8:
+        codes = arrays["codes"][rows]
+    else:
+        own = arrays["blocks"][rows // 16, :, rows % 16]
+        codes = np.stack([own & 15, own >> 4], axis=2).reshape(len(rows), -1)[:, : config["parts"]]
+    return np.concatenate([arrays["codebook"][part, codes[:, part]] for part in range(config["parts"])], axis=1)
+
+
+def opq_rows(config, arrays, rows, dim):
+    """Rows float32[n, d] of the scheme opq: those of pq, times the matrix, added in order."""
+    found = pq_rows(config, {k[6:]: a for k, a in arrays.items() if k.startswith("inner.")}, rows, dim)
+    return projected_rows({"rows": found, "projection": arrays["0.matrix"]}, np.arange(len(rows)))
+
+
+#: Schemes whose distances are estimates better than those to the decoded rows: (config, arrays, queries, metric, dim).
+ESTIMATES = {"rabitq": rabitq_estimates}
+
+
+def table_distances(config, arrays, rows, queries, metric):
+    """Distances float64[q, n] that a table of those decoded rows float32[n, d] gives."""
+    estimate = ESTIMATES.get(config["scheme"])
+    if estimate is None:
+        return distances(rows, queries, metric)
+    return estimate(config, arrays, queries, metric, rows.shape[1])
+
+
 #: Scheme -> decoder(config, arrays, rows, dim), each written from the table in docs/file-format.md.
 DECODERS = {
     "adapt": lambda config, arrays, rows, dim: adapt_rows(config, arrays, rows),
@@ -395,6 +450,9 @@ DECODERS = {
     "mde": lambda config, arrays, rows, dim: projected_rows(arrays, rows),
     "mgqe": lambda config, arrays, rows, dim: mgqe_rows(config, arrays, rows),
     "optembed": optembed_rows,
+    "opq": opq_rows,
+    "pq": pq_rows,
+    "rabitq": rabitq_rows,
     "robe": robe_rows,
     "transformed": transformed_rows,
     "ttrec": lambda config, arrays, rows, dim: ttrec_rows(config, arrays, rows),

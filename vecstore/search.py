@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vecstore.filters import Filter
+from vecstore.index.bounded import refine_within
 from vecstore.index.exact import exact_search
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
 from vecstore.kernels.topk import nearest_rows
-from vecstore.schemes.scorer import coarse
+from vecstore.schemes.scorer import bounding, coarse
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import RowSet, SourceView, View
@@ -19,6 +20,10 @@ from vecstore.view import RowSet, SourceView, View
 #: Survivors re-ranked on the finer copy, as a multiple of k, and at least so many.
 RERANK_FACTOR = 2
 RERANK_MIN = 24
+#: Candidates that a scan keeps by the bounds of their distances, as a multiple of k, and at least so many; how many of
+#: them are re-ranked, the bounds decide.
+BOUNDED_FACTOR = 64
+BOUNDED_MIN = 512
 #: Distance evaluations of a graph search, as a multiple of ef, that make an exact scan of equal cost: a hop
 #: evaluates about 2 M neighbours and reads memory at random, where a scan streams.
 SCAN_PER_EF = 80
@@ -96,16 +101,24 @@ def _search_source(
         return _scan(source.finest.scorer(queries, metric), len(queries), allowed, k)
     scorer = source.codes.scorer(queries, metric)
     finer = source.finest.scorer(queries, metric) if source.finest is not source.codes else scorer
-    depth = min(max(RERANK_FACTOR * k, RERANK_MIN), allowed.count)
+    bounds = bounding(scorer) if finer is not scorer else None
+    is_coarse = finer is not scorer or scorer.traversal is not scorer.operands
+    depth = min(max(RERANK_FACTOR * k, RERANK_MIN), allowed.count) if is_coarse else k
     graph = source.graph
     if graph is not None and scorer.traversal is not None and not _scan_is_cheaper(allowed, ef):
+        if bounds is not None:
+            depth = min(max(depth, ef), allowed.count)
         rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, max(ef, depth))
-        is_coarse = finer is not scorer or scorer.traversal is not scorer.operands
+        if bounds is not None:
+            bounds.rerank(rows, distances)
+            rows, distances = nearest_rows(rows, distances, depth)
+    elif bounds is not None:
+        depth = min(max(BOUNDED_FACTOR * k, BOUNDED_MIN), allowed.count)
+        rows, distances = _scan(bounds, len(queries), allowed, depth)
     else:
-        is_coarse = finer is not scorer
-        rows, distances = _scan(
-            coarse(scorer) if is_coarse else scorer, len(queries), allowed, depth if is_coarse else k
-        )
+        rows, distances = _scan(coarse(scorer), len(queries), allowed, depth)
+    if bounds is not None:
+        return refine_within(rows, distances, finer, k)
     if is_coarse:
         distances = np.empty(rows.shape, np.float32)
         finer.rerank(rows, distances)

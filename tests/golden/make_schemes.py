@@ -52,6 +52,11 @@ CONFIGS = {
     "mde": {"scheme": "mde", "width": 8},
     "mgqe": {"scheme": "mgqe", "parts": 37, "hot_share": 0.25},
     "optembed": {"scheme": "optembed", "fields": [{"name": "row", "size": 24}], "values": 435},
+    "opq": {"scheme": "opq", "parts": 37},
+    "pq": {"scheme": "pq", "parts": 37},
+    "pq-8": {"scheme": "pq", "parts": 37, "bits": 8},
+    "rabitq": {"scheme": "rabitq"},
+    "rabitq-3": {"scheme": "rabitq", "bits": 3},
     "robe": {"scheme": "robe", "size": 432},
     "robe-unsigned": {"scheme": "robe", "size": 100, "block": 5, "signed": False},
     "transformed": {

@@ -219,7 +219,8 @@ def test_distances_are_those_of_the_decoded_rows(case, metric, queries):
     out = np.full((5, N_ROWS), np.nan, np.float32)
     table.scorer(queries, metric).scan(0, N_ROWS, out)
     scale = max(1.0, float((rows.astype(np.float64) ** 2).sum(1).max()))
-    np.testing.assert_allclose(out, reference.distances(rows, queries, metric), rtol=0, atol=3e-6 * scale)
+    expected = reference.table_distances(table.scheme.to_dict(), table.arrays(), rows, queries, metric)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=3e-6 * scale)
 
 
 @over_names
@@ -233,7 +234,7 @@ def test_distances_in_any_number_of_dimensions(rng, name, metric):
         table.scorer(queries, metric).scan(0, 40, out)
         rows = decoded(table)
         scale = max(1.0, float((rows.astype(np.float64) ** 2).sum(1).max()))
-        expected = reference.distances(rows, queries, metric)
+        expected = reference.table_distances(table.scheme.to_dict(), table.arrays(), rows, queries, metric)
         np.testing.assert_allclose(out, expected, rtol=0, atol=3e-6 * scale, err_msg=f"dim {dim}")
 
 

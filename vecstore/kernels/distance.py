@@ -16,6 +16,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from vecstore.kernels import nibbles
 from vecstore.kernels.compiling import Int, inlined, kernel
 from vecstore.kernels.intrinsics import (
     TILE,
@@ -28,7 +29,7 @@ from vecstore.kernels.intrinsics import (
     squared_distance_tile,
 )
 from vecstore.kernels.tiers import TierCodes, tier_sum
-from vecstore.types import F32, I8, I16, I32, I64, U16
+from vecstore.types import F32, I8, I16, I32, I64, U8, U16
 
 #: Queries scored together while a row is in cache.
 QUERY_GROUP = 16
@@ -181,6 +182,23 @@ class TierSums(NamedTuple):
     bias: np.float32
 
 
+class PartSums(NamedTuple):
+    """Sums over the parts of product-quantised rows with one byte a part.
+
+    Attributes
+    ----------
+    tables : float32[q, M, 256]
+        What each centroid of each part adds to the distance.
+    codes : uint8[n, M]
+    bias : float32
+        Distance = bias + the sum over the parts.
+    """
+
+    tables: F32
+    codes: U8
+    bias: np.float32
+
+
 class Shifted(NamedTuple):
     """Distances of other operands, and a number a query that is added.
 
@@ -195,8 +213,25 @@ class Shifted(NamedTuple):
     offsets: F32
 
 
-#: Any of the classes above.
-Operands = PlainDot | PlainL2 | ScaledDot | ScaledL2 | OffsetDot | OffsetL2 | CodesDot | CodesL2 | TierSums | Shifted
+#: Any of the classes above, or of ``kernels/nibbles.py``.
+Operands = (
+    PlainDot
+    | PlainL2
+    | ScaledDot
+    | ScaledL2
+    | OffsetDot
+    | OffsetL2
+    | CodesDot
+    | CodesL2
+    | TierSums
+    | PartSums
+    | Shifted
+    | nibbles.NibbleSums
+    | nibbles.NibbleSteps
+    | nibbles.PlaneProducts
+    | nibbles.PlaneSteps
+    | nibbles.PlaneBounds
+)
 
 
 def _operands_class(operands: Any) -> Any:
@@ -259,6 +294,23 @@ def _codes_l2(operands: Any, query: Any, row: Any) -> Any:
 
 def _tier_sums(operands: Any, query: Any, row: Any) -> Any:
     return operands.bias + tier_sum(operands.tables, query, operands.codes, row)
+
+
+@kernel
+def part_sum(tables: F32, query: Int, codes: U8, row: Int) -> np.float32:
+    """Give the sum over the parts of ``tables[query, part, codes[row, part]]``, part after part."""
+    total = np.float32(0)
+    for part in range(codes.shape[1]):
+        total += tables[query, part, codes[row, part]]
+    return total
+
+
+def _part_sums(operands: Any, query: Any, row: Any) -> Any:
+    return operands.bias + part_sum(operands.tables, query, operands.codes, row)
+
+
+def _prefetch_codes(operands: Any, row: Any) -> Any:
+    prefetch_row(operands.codes, row)
 
 
 def _shifted(operands: Any, query: Any, row: Any) -> Any:
@@ -335,6 +387,10 @@ def _prefetch_tiers(operands: Any, row: Any) -> Any:
     prefetch_element(operands.codes.words, row >> 6)
 
 
+def _prefetch_nothing(operands: Any, row: Any) -> Any:  # noqa: ARG001
+    return None
+
+
 def _prefetch_inner(operands: Any, row: Any) -> Any:
     prefetch(operands.inner, row)
 
@@ -349,7 +405,9 @@ _DISTANCES = {
     CodesDot: _codes_dot,
     CodesL2: _codes_l2,
     TierSums: _tier_sums,
+    PartSums: _part_sums,
     Shifted: _shifted,
+    **nibbles.DISTANCES,
 }
 _TILES = {
     PlainDot: _plain_dot_tile,
@@ -361,7 +419,9 @@ _TILES = {
     CodesDot: _one_by_one,
     CodesL2: _one_by_one,
     TierSums: _one_by_one,
+    PartSums: _one_by_one,
     Shifted: _shifted_tile,
+    **dict.fromkeys(nibbles.DISTANCES, _one_by_one),
 }
 _PREFETCHES = {
     PlainDot: _prefetch_plain,
@@ -373,7 +433,9 @@ _PREFETCHES = {
     CodesDot: _prefetch_coded,
     CodesL2: _prefetch_coded_norms,
     TierSums: _prefetch_tiers,
+    PartSums: _prefetch_codes,
     Shifted: _prefetch_inner,
+    **dict.fromkeys(nibbles.DISTANCES, _prefetch_nothing),
 }
 
 
@@ -405,6 +467,31 @@ def score_row(operands: Operands, row: Int, first: int, last: int, out: F32, pla
         query += 1
 
 
+def scan_group(operands: Operands, first: Int, last: Int, start: Int, stop: Int, out: F32) -> None:
+    """Write the distances of rows start..stop to queries first..last; only compiled code may call it."""
+    raise NotImplementedError("scan_group() exists in compiled kernels only")
+
+
+def _scan_rows(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:
+    for row in range(start, stop):
+        score_row(operands, row, first, last, out, row - start)
+
+
+def _scan_shifted(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:
+    scan_group(operands.inner, first, last, start, stop, out)
+    for query in range(first, last):
+        for place in range(stop - start):
+            out[query, place] = operands.offsets[query] + out[query, place]
+
+
+_SCANS = {Shifted: _scan_shifted, **nibbles.SCANS}
+
+
+@overload(scan_group)
+def _choose_scan(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:  # noqa: ARG001
+    return _SCANS.get(_operands_class(operands), _scan_rows)
+
+
 @kernel
 def scan(operands: Operands, start: int, stop: int, out: F32) -> None:
     """Write the distances of rows start..stop into ``out`` float32[q, stop - start].
@@ -412,9 +499,7 @@ def scan(operands: Operands, start: int, stop: int, out: F32) -> None:
     Queries go in groups so that both the group and a row stay in the nearest cache.
     """
     for first in range(0, out.shape[0], QUERY_GROUP):
-        last = min(first + QUERY_GROUP, out.shape[0])
-        for row in range(start, stop):
-            score_row(operands, row, first, last, out, row - start)
+        scan_group(operands, first, min(first + QUERY_GROUP, out.shape[0]), start, stop, out)
 
 
 @kernel

@@ -27,7 +27,10 @@ from vecstore.schemes.int8 import Int8
 from vecstore.schemes.int16 import Int16
 from vecstore.schemes.mde import Mde
 from vecstore.schemes.mgqe import Mgqe
+from vecstore.schemes.opq import Opq
 from vecstore.schemes.optembed import OptEmbed
+from vecstore.schemes.pq import Pq
+from vecstore.schemes.rabitq import Rabitq
 from vecstore.schemes.robe import Robe
 from vecstore.schemes.transformed import Transformed
 from vecstore.schemes.ttrec import Ttrec
@@ -121,6 +124,9 @@ _registry = Registry(
     Mde,
     Autodim,
     Transformed,
+    Rabitq,
+    Pq,
+    Opq,
 )
 register = _registry.register
 get = _registry.get

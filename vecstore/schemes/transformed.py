@@ -18,9 +18,10 @@ from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
 from vecstore.schemes.transforms import Step, Transform, parse_transforms, salts_of
 from vecstore.types import F32, I64, Metric
 
-__all__ = ["Transformed", "TransformedTable"]
+__all__ = ["INNER", "Transformed", "TransformedTable", "named"]
 
-_INNER = "inner."
+#: What names of the arrays of the codec begin with.
+INNER = "inner."
 
 
 class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
@@ -181,10 +182,10 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
         """Make a table of stored arrays, named ``<number>.<array>`` and ``inner.<array>``; see :meth:`Scheme.open`."""
         widths = self.widths(shape.dim)
         steps = [
-            transform.open(width, _named(arrays, f"{number}."))
+            transform.open(width, named(arrays, f"{number}."))
             for number, (transform, width) in enumerate(zip(self.transforms, widths, strict=False))
         ]
-        inner = self.inner_scheme.open(TableShape(shape.rows, widths[-1]), _named(arrays, _INNER))
+        inner = self.inner_scheme.open(TableShape(shape.rows, widths[-1]), named(arrays, INNER))
         return TransformedTable(self, shape, tuple(steps), inner)
 
 
@@ -196,7 +197,8 @@ def widths_of(transforms: tuple[Transform, ...], dim: int) -> list[int]:
     return widths
 
 
-def _named(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+def named(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Give the arrays whose names begin with ``prefix``, by the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
@@ -259,7 +261,7 @@ class TransformedTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give the arrays of the steps, named ``<number>.<array>``, and those of the codec, named ``inner.<array>``."""
         own = {f"{number}.{name}": a for number, step in enumerate(self.steps) for name, a in step.arrays.items()}
-        return own | {f"{_INNER}{name}": array for name, array in self.inner.arrays().items()}
+        return own | {f"{INNER}{name}": array for name, array in self.inner.arrays().items()}
 
     def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
         """Refuse: the transforms were fitted to the rows there are.
@@ -281,5 +283,7 @@ def shifted_scorer(scorer: Scorer, n_rows: int, offsets: F32) -> KernelScorer:
     if scorer.operands is None or scorer.traversal is None:
         raise InvalidArgumentError("transformed.inner: the scheme has no kernel operands", field="inner")
     exact = Shifted(scorer.operands, offsets)
-    is_same = scorer.traversal is scorer.operands
-    return KernelScorer(n_rows, len(offsets), exact, exact if is_same else Shifted(scorer.traversal, offsets))
+    quick = exact if scorer.traversal is scorer.operands else Shifted(scorer.traversal, offsets)
+    bounds = scorer.bounds if isinstance(scorer, KernelScorer) else None
+    shifted_bounds = None if bounds is None else lambda: Shifted(bounds(), offsets)
+    return KernelScorer(n_rows, len(offsets), exact, quick, shifted_bounds)
