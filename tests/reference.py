@@ -419,6 +419,21 @@ def opq_rows(config, arrays, rows, dim):
     return projected_rows({"rows": found, "projection": arrays["0.matrix"]}, np.arange(len(rows)))
 
 
+def int4_rows(config, arrays, rows, dim):
+    """Rows float32[n, d] of the scheme int4: low halves first, then high halves."""
+    own = arrays["codes"][rows]
+    codes = np.concatenate([own & 15, own >> 4], axis=1)[:, :dim].astype(np.float32)
+    return arrays["centroid"] + (arrays["offsets"][rows, None] + arrays["steps"][rows, None] * codes)
+
+
+def binary_rows(config, arrays, rows, dim):
+    """Rows float32[n, d] of the scheme binary: signs at the length 1."""
+    own = arrays["words"][rows // 64, :, rows % 64]
+    bits = np.array([bits_of(line)[:dim] for line in own], bool).reshape(len(rows), dim)
+    size = np.float32(1) / np.sqrt(np.float32(dim))
+    return np.where(bits, size, -size)
+
+
 #: Schemes whose distances are estimates better than those to the decoded rows: (config, arrays, queries, metric, dim).
 ESTIMATES = {"rabitq": rabitq_estimates}
 
@@ -450,6 +465,8 @@ DECODERS = {
     "mde": lambda config, arrays, rows, dim: projected_rows(arrays, rows),
     "mgqe": lambda config, arrays, rows, dim: mgqe_rows(config, arrays, rows),
     "optembed": optembed_rows,
+    "binary": binary_rows,
+    "int4": int4_rows,
     "opq": opq_rows,
     "pq": pq_rows,
     "rabitq": rabitq_rows,

@@ -16,12 +16,14 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from vecstore.kernels import nibbles
+from vecstore.kernels import hamming, nibbles
 from vecstore.kernels.compiling import Int, inlined, kernel
 from vecstore.kernels.intrinsics import (
     TILE,
     dot,
     dot_tile,
+    halves_dot,
+    halves_squared_distance,
     integer_dot,
     prefetch_element,
     prefetch_row,
@@ -182,6 +184,36 @@ class TierSums(NamedTuple):
     bias: np.float32
 
 
+class HalvesDot(NamedTuple):
+    """Inner products of float32 queries with rows of 4-bit codes, two a byte.
+
+    Attributes
+    ----------
+    codes : uint8[n, ceil(d / 2)]
+        Number j in the low half of byte j, number ceil(d / 2) + j in its high half.
+    offsets, steps : float32[n]
+        A number of a row is offset + step * code.
+    queries : float32[q, d]
+    constants : float32[q]
+        Distance = constant - <query, row>.
+    """
+
+    codes: U8
+    offsets: F32
+    steps: F32
+    queries: F32
+    constants: F32
+
+
+class HalvesL2(NamedTuple):
+    """Squared Euclidean distances of float32 queries to rows of 4-bit codes, as for :class:`HalvesDot`."""
+
+    codes: U8
+    offsets: F32
+    steps: F32
+    queries: F32
+
+
 class PartSums(NamedTuple):
     """Sums over the parts of product-quantised rows with one byte a part.
 
@@ -213,7 +245,7 @@ class Shifted(NamedTuple):
     offsets: F32
 
 
-#: Any of the classes above, or of ``kernels/nibbles.py``.
+#: Any of the classes above, or of ``kernels/nibbles.py`` and ``kernels/hamming.py``.
 Operands = (
     PlainDot
     | PlainL2
@@ -225,6 +257,10 @@ Operands = (
     | CodesL2
     | TierSums
     | PartSums
+    | HalvesDot
+    | HalvesL2
+    | hamming.SignProducts
+    | hamming.SignCounts
     | Shifted
     | nibbles.NibbleSums
     | nibbles.NibbleSteps
@@ -303,6 +339,16 @@ def part_sum(tables: F32, query: Int, codes: U8, row: Int) -> np.float32:
     for part in range(codes.shape[1]):
         total += tables[query, part, codes[row, part]]
     return total
+
+
+def _halves_dot(operands: Any, query: Any, row: Any) -> Any:
+    product = halves_dot(operands.codes, row, operands.offsets[row], operands.steps[row], operands.queries, query)
+    return operands.constants[query] - product
+
+
+def _halves_l2(operands: Any, query: Any, row: Any) -> Any:
+    offset, step = operands.offsets[row], operands.steps[row]
+    return halves_squared_distance(operands.codes, row, offset, step, operands.queries, query)
 
 
 def _part_sums(operands: Any, query: Any, row: Any) -> Any:
@@ -406,8 +452,11 @@ _DISTANCES = {
     CodesL2: _codes_l2,
     TierSums: _tier_sums,
     PartSums: _part_sums,
+    HalvesDot: _halves_dot,
+    HalvesL2: _halves_l2,
     Shifted: _shifted,
     **nibbles.DISTANCES,
+    **hamming.DISTANCES,
 }
 _TILES = {
     PlainDot: _plain_dot_tile,
@@ -420,8 +469,10 @@ _TILES = {
     CodesL2: _one_by_one,
     TierSums: _one_by_one,
     PartSums: _one_by_one,
+    HalvesDot: _one_by_one,
+    HalvesL2: _one_by_one,
     Shifted: _shifted_tile,
-    **dict.fromkeys(nibbles.DISTANCES, _one_by_one),
+    **dict.fromkeys([*nibbles.DISTANCES, *hamming.DISTANCES], _one_by_one),
 }
 _PREFETCHES = {
     PlainDot: _prefetch_plain,
@@ -434,8 +485,10 @@ _PREFETCHES = {
     CodesL2: _prefetch_coded_norms,
     TierSums: _prefetch_tiers,
     PartSums: _prefetch_codes,
+    HalvesDot: _prefetch_codes,
+    HalvesL2: _prefetch_codes,
     Shifted: _prefetch_inner,
-    **dict.fromkeys(nibbles.DISTANCES, _prefetch_nothing),
+    **dict.fromkeys([*nibbles.DISTANCES, *hamming.DISTANCES], _prefetch_nothing),
 }
 
 
@@ -484,7 +537,7 @@ def _scan_shifted(operands: Any, first: Any, last: Any, start: Any, stop: Any, o
             out[query, place] = operands.offsets[query] + out[query, place]
 
 
-_SCANS = {Shifted: _scan_shifted, **nibbles.SCANS}
+_SCANS: dict[Any, Any] = {Shifted: _scan_shifted, **nibbles.SCANS, **hamming.SCANS}
 
 
 @overload(scan_group)

@@ -309,6 +309,71 @@ def decode_row(typingctx: Any, rows: Any, row: Any, scale: Any, out: Any, place:
     return types.void(rows, types.intp, types.float32, out, types.intp), emit
 
 
+def _half_values(builder: _Builder, x: _Row, offset: _Value, step: _Value, shift: int) -> _Term:
+    """Give the term of the numbers offset + step * code in the low (``shift`` 0) or high (4) halves of bytes."""
+    offsets, steps = _splat(builder, offset), _splat(builder, step)
+
+    def values(place: _Value, mask: _Value | None) -> _Value:
+        wide = builder.zext(_load(builder, x, place, mask), _I32_LANES)
+        moved = builder.lshr(wide, ir.Constant(_I32_LANES, [shift] * LANES))
+        codes = builder.and_(moved, ir.Constant(_I32_LANES, [15] * LANES))
+        return builder.fadd(offsets, builder.fmul(steps, builder.sitofp(codes, _F32_LANES)))
+
+    return values
+
+
+def _half_sums(
+    context: Any, builder: _Builder, signature: Any, args: Any, combine: Callable[[_Value, _Value], _Value]
+) -> _Value:
+    """Emit the sum of ``combine(query, value)`` over the numbers in low halves, plus that over those in high halves."""
+    codes, row, offset, step, queries, query = args
+    x = _row_of(context, builder, signature.args[0], codes, row)
+    q = _row_of(context, builder, signature.args[4], queries, query)
+    sums = []
+    for shift, start, length in ((0, _I64(0), x.length), (4, x.length, builder.sub(q.length, x.length))):
+        value = _half_values(builder, x, offset, step, shift)
+        part = _Row(builder.gep(q.address, [start]), length, q.dtype)
+
+        def term(place: _Value, mask: _Value | None, part: _Row = part, value: _Term = value) -> _Value:
+            combined = combine(_floats(builder, part, place, mask), value(place, mask))
+            if mask is None:
+                return combined
+            return builder.select(mask, combined, ir.Constant(_F32_LANES, None))
+
+        sums.append(_float_sums(builder, length, [term])[0])
+    return builder.fadd(*sums)
+
+
+@intrinsic
+def halves_dot(typingctx: Any, codes: Any, row: Any, offset: Any, step: Any, queries: Any, query: Any) -> Any:
+    """Give the inner product of ``queries[query]`` float32[d] and the row ``offset + step * code`` of 4-bit codes.
+
+    ``codes[row]`` uint8[ceil(d / 2)] has number j in the low half of byte j and number ceil(d / 2) + j in its high
+    half. Each half is summed by the lane rule, then both are added.
+    """
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        return _half_sums(context, builder, signature, args, lambda q, x: builder.fmul(q, x))
+
+    return types.float32(codes, types.intp, types.float32, types.float32, queries, types.intp), emit
+
+
+@intrinsic
+def halves_squared_distance(
+    typingctx: Any, codes: Any, row: Any, offset: Any, step: Any, queries: Any, query: Any
+) -> Any:
+    """Give the squared Euclidean distance of ``queries[query]`` and a row of 4-bit codes, as :func:`halves_dot`."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        def square(q: _Value, x: _Value) -> _Value:
+            difference = builder.fsub(q, x)
+            return builder.fmul(difference, difference)
+
+        return _half_sums(context, builder, signature, args, square)
+
+    return types.float32(codes, types.intp, types.float32, types.float32, queries, types.intp), emit
+
+
 # --------------------------------------------------------------------------- integer sums
 
 
@@ -541,6 +606,16 @@ def add_nibble_sums_tile(
 
 
 # --------------------------------------------------------------------------- bits and memory
+
+
+@intrinsic
+def count_ones(typingctx: Any, word: Any) -> Any:
+    """Give the number of set bits of a uint64."""
+
+    def emit(context: Any, builder: _Builder, signature: Any, args: Any) -> _Value:
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), emit
 
 
 @intrinsic

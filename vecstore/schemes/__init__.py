@@ -16,6 +16,7 @@ from vecstore.schemes.alpt import Alpt
 from vecstore.schemes.autodim import Autodim
 from vecstore.schemes.autosrh import AutoSrh
 from vecstore.schemes.base import Scheme
+from vecstore.schemes.binary import Binary
 from vecstore.schemes.compo import Compo
 from vecstore.schemes.dedup import Dedup
 from vecstore.schemes.deeplight import DeepLight
@@ -23,6 +24,7 @@ from vecstore.schemes.dhe import Dhe
 from vecstore.schemes.float16 import Float16
 from vecstore.schemes.full import Full
 from vecstore.schemes.hash import Hash
+from vecstore.schemes.int4 import Int4
 from vecstore.schemes.int8 import Int8
 from vecstore.schemes.int16 import Int16
 from vecstore.schemes.mde import Mde
@@ -127,6 +129,8 @@ _registry = Registry(
     Rabitq,
     Pq,
     Opq,
+    Binary,
+    Int4,
 )
 register = _registry.register
 get = _registry.get
