@@ -20,6 +20,9 @@ from vecstore.view import RowSet, SourceView, View
 #: Survivors re-ranked on the finer copy, as a multiple of k, and at least so many.
 RERANK_FACTOR = 2
 RERANK_MIN = 24
+#: The same for scans of codes whose errors are not known, beside which more re-ranking costs little.
+SCAN_RERANK_FACTOR = 10
+SCAN_RERANK_MIN = 100
 #: Candidates that a scan keeps by the bounds of their distances, as a multiple of k, and at least so many; how many of
 #: them are re-ranked, the bounds decide.
 BOUNDED_FACTOR = 64
@@ -116,6 +119,8 @@ def _search_source(
         depth = min(max(BOUNDED_FACTOR * k, BOUNDED_MIN), allowed.count)
         rows, distances = _scan(bounds, len(queries), allowed, depth)
     else:
+        if finer is not scorer:
+            depth = min(max(SCAN_RERANK_FACTOR * k, SCAN_RERANK_MIN), allowed.count)
         rows, distances = _scan(coarse(scorer), len(queries), allowed, depth)
     if bounds is not None:
         return refine_within(rows, distances, finer, k)

@@ -26,7 +26,14 @@ from vecstore.kernels.topk import nearest_rows
 from vecstore.schemes.base import CompressedTable, TableShape
 from vecstore.schemes.requested import requested
 from vecstore.schemes.scorer import bounding, coarse
-from vecstore.search import BOUNDED_FACTOR, BOUNDED_MIN, RERANK_FACTOR, RERANK_MIN
+from vecstore.search import (
+    BOUNDED_FACTOR,
+    BOUNDED_MIN,
+    RERANK_FACTOR,
+    RERANK_MIN,
+    SCAN_RERANK_FACTOR,
+    SCAN_RERANK_MIN,
+)
 from vecstore.types import F32, I64, Metric, unit_rows
 from vecstore_bench.data_sets import DataSet, data_folder, load, recall
 from vecstore_bench.measure import interleaved, machine, ratio
@@ -113,7 +120,10 @@ def two_stage(codes: CompressedTable, finest: CompressedTable, queries: F32, met
         return refine_within(*exact_search(bounds, len(queries), rows, depth), finer, _K)[0]
     if finer is scorer and scorer.traversal is scorer.operands:
         return exact_search(scorer, len(queries), rows, _K)[0]
-    depth = min(max(RERANK_FACTOR * _K, RERANK_MIN), rows)
+    if finer is scorer:
+        depth = min(max(RERANK_FACTOR * _K, RERANK_MIN), rows)
+    else:
+        depth = min(max(SCAN_RERANK_FACTOR * _K, SCAN_RERANK_MIN), rows)
     found = exact_search(coarse(scorer), len(queries), rows, depth)[0]
     distances = np.empty(found.shape, np.float32)
     finer.rerank(found, distances)
