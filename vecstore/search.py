@@ -101,32 +101,60 @@ def _search_source(
     k = min(k, allowed.count)
     source = view.source
     if exact:
-        return _scan(source.finest.scorer(queries, metric), len(queries), allowed, k)
+        return exact_search(source.finest.scorer(queries, metric), len(queries), _searched(allowed), k)
     scorer = source.codes.scorer(queries, metric)
     finer = source.finest.scorer(queries, metric) if source.finest is not source.codes else scorer
-    bounds = bounding(scorer) if finer is not scorer else None
-    is_coarse = finer is not scorer or scorer.traversal is not scorer.operands
-    depth = min(max(RERANK_FACTOR * k, RERANK_MIN), allowed.count) if is_coarse else k
     graph = source.graph
-    if graph is not None and scorer.traversal is not None and not _scan_is_cheaper(allowed, ef):
-        if bounds is not None:
-            depth = min(max(depth, ef), allowed.count)
-        rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, max(ef, depth))
-        if bounds is not None:
-            bounds.rerank(rows, distances)
-            rows, distances = nearest_rows(rows, distances, depth)
-    elif bounds is not None:
-        depth = min(max(BOUNDED_FACTOR * k, BOUNDED_MIN), allowed.count)
-        rows, distances = _scan(bounds, len(queries), allowed, depth)
-    else:
-        if finer is not scorer:
-            depth = min(max(SCAN_RERANK_FACTOR * k, SCAN_RERANK_MIN), allowed.count)
-        rows, distances = _scan(coarse(scorer), len(queries), allowed, depth)
+    if graph is None or scorer.traversal is None or _scan_is_cheaper(allowed, ef):
+        return scan_in_stages(scorer, finer, len(queries), _searched(allowed), k)
+    bounds = bounding(scorer) if finer is not scorer else None
+    wanted = max(RERANK_FACTOR * k, RERANK_MIN)
+    depth = min(wanted if bounds is None else max(wanted, ef), allowed.count)
+    rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, max(ef, depth))
     if bounds is not None:
-        return refine_within(rows, distances, finer, k)
-    if is_coarse:
-        distances = np.empty(rows.shape, np.float32)
-        finer.rerank(rows, distances)
+        bounds.rerank(rows, distances)
+        return refine_within(*nearest_rows(rows, distances, depth), finer, k)
+    if finer is scorer and scorer.traversal is scorer.operands:
+        return nearest_rows(rows, distances, k)
+    return _scored_again(rows, finer, k)
+
+
+def scan_in_stages(scorer: Scorer, finer: Scorer, n_queries: int, rows: int | I64, k: int) -> tuple[I64, F32]:
+    """Find the k nearest of all rows by a quick scan, and score again what it finds.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Of the codes, prepared for the queries. Where it bounds distances, the bounds decide how many are scored again.
+    finer : Scorer
+        Of the finer copy; the same object where there is none.
+    n_queries : int
+    rows : int or int64[m]
+        The number of rows, to scan all of them; or the rows to scan.
+    k : int
+        At most the number of rows scanned.
+
+    Returns
+    -------
+    rows : int64[n_queries, k]
+        Nearest first.
+    distances : float32[n_queries, k]
+    """
+    total = rows if isinstance(rows, int) else len(rows)
+    bounds = bounding(scorer) if finer is not scorer else None
+    if bounds is not None:
+        depth = min(max(BOUNDED_FACTOR * k, BOUNDED_MIN), total)
+        return refine_within(*exact_search(bounds, n_queries, rows, depth), finer, k)
+    quick = coarse(scorer)
+    if quick is finer:
+        return exact_search(scorer, n_queries, rows, k)
+    wanted = max(RERANK_FACTOR * k, RERANK_MIN) if finer is scorer else max(SCAN_RERANK_FACTOR * k, SCAN_RERANK_MIN)
+    return _scored_again(exact_search(quick, n_queries, rows, min(wanted, total))[0], finer, k)
+
+
+def _scored_again(rows: I64, finer: Scorer, k: int) -> tuple[I64, F32]:
+    distances = np.empty(rows.shape, np.float32)
+    finer.rerank(rows, distances)
     return nearest_rows(rows, distances, k)
 
 
@@ -135,8 +163,9 @@ def _scan_is_cheaper(allowed: RowSet, ef: int) -> bool:
     return allowed.count**2 <= SCAN_PER_EF * ef * allowed.size
 
 
-def _scan(scorer: Scorer, queries: int, allowed: RowSet, k: int) -> tuple[I64, F32]:
-    return exact_search(scorer, queries, allowed.size if allowed.is_all else allowed.rows, k)
+def _searched(allowed: RowSet) -> int | I64:
+    """Give the rows as scans take them: their number where all are allowed."""
+    return allowed.size if allowed.is_all else allowed.rows
 
 
 def _walk(
@@ -148,7 +177,7 @@ def _walk(
     again = np.flatnonzero(~complete | (rows[:, -1] < 0))
     if len(again):
         rest = coarse(source.codes.scorer(queries[again], metric))
-        rows[again], distances[again] = _scan(rest, len(again), allowed, depth)
+        rows[again], distances[again] = exact_search(rest, len(again), _searched(allowed), depth)
     return rows, distances
 
 

@@ -20,20 +20,9 @@ import pyarrow.parquet as pq
 
 from vecstore import schemes
 from vecstore.errors import BudgetInfeasible
-from vecstore.index.bounded import refine_within
-from vecstore.index.exact import exact_search
-from vecstore.kernels.topk import nearest_rows
 from vecstore.schemes.base import CompressedTable, TableShape
 from vecstore.schemes.requested import requested
-from vecstore.schemes.scorer import bounding, coarse
-from vecstore.search import (
-    BOUNDED_FACTOR,
-    BOUNDED_MIN,
-    RERANK_FACTOR,
-    RERANK_MIN,
-    SCAN_RERANK_FACTOR,
-    SCAN_RERANK_MIN,
-)
+from vecstore.search import scan_in_stages
 from vecstore.types import F32, I64, Metric, unit_rows
 from vecstore_bench.data_sets import DataSet, data_folder, load, recall
 from vecstore_bench.measure import interleaved, machine, ratio
@@ -112,22 +101,9 @@ def _scifact(folder: Path) -> Judged:
 
 def two_stage(codes: CompressedTable, finest: CompressedTable, queries: F32, metric: Metric) -> I64:
     """Give int64[q, 10] as a collection without a graph finds them: candidates on the codes, scored again."""
-    scorer, rows = codes.scorer(queries, metric), codes.shape.rows
+    scorer = codes.scorer(queries, metric)
     finer = scorer if finest is codes else finest.scorer(queries, metric)
-    bounds = bounding(scorer) if finer is not scorer else None
-    if bounds is not None:
-        depth = min(max(BOUNDED_FACTOR * _K, BOUNDED_MIN), rows)
-        return refine_within(*exact_search(bounds, len(queries), rows, depth), finer, _K)[0]
-    if finer is scorer and scorer.traversal is scorer.operands:
-        return exact_search(scorer, len(queries), rows, _K)[0]
-    if finer is scorer:
-        depth = min(max(RERANK_FACTOR * _K, RERANK_MIN), rows)
-    else:
-        depth = min(max(SCAN_RERANK_FACTOR * _K, SCAN_RERANK_MIN), rows)
-    found = exact_search(coarse(scorer), len(queries), rows, depth)[0]
-    distances = np.empty(found.shape, np.float32)
-    finer.rerank(found, distances)
-    return nearest_rows(found, distances, _K)[0]
+    return scan_in_stages(scorer, finer, len(queries), codes.shape.rows, _K)[0]
 
 
 def _label(table: CompressedTable) -> str:
