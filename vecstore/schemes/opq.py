@@ -21,6 +21,8 @@ __all__ = ["Opq"]
 #: Rounds of quantising and rotating, and rows that they look at.
 _ROUNDS = 4
 _SAMPLED = 8192
+#: Variances count as at least this share of the largest.
+_SMALLEST = 1e-4
 
 
 class Opq(Pq, frozen=True, kw_only=True, tag="opq"):
@@ -89,7 +91,7 @@ def _allocated(rows: F32, parts: int) -> F32:
     """Give the principal directions, float32[d, d], each dealt to the part with room whose product is the smallest."""
     variances: F64
     variances, vectors = np.linalg.eigh(second_moments(rows))
-    logs = np.log(np.maximum(variances[::-1], np.finfo(np.float64).tiny))
+    logs = np.log(np.maximum(variances[::-1], _SMALLEST * max(variances[-1], np.finfo(np.float64).tiny)))
     room = len(logs) // parts
     dealt: list[list[int]] = [[] for _ in range(parts)]
     products = np.zeros(parts)
