@@ -340,6 +340,112 @@ def fields_rows(config, arrays, rows, dim):
     return found
 
 
+def rotated_back(rows, salt):
+    """Rows float32[n, d] before the rotation of kernels/rotation.py, as its documentation says, in float32."""
+    rows, dim = rows.copy(), rows.shape[1]
+    size = 1 << (dim.bit_length() - 1)
+    for turn in (3, 2, 1, 0):
+        part = rows[:, dim - size :] if turn % 2 else rows[:, :size]
+        half = 1
+        while half < size:
+            pairs = part.reshape(len(rows), -1, 2, half)
+            part = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
+            part, half = part.reshape(len(rows), size), 2 * half
+        rows[:, dim - size if turn % 2 else 0 :][:, :size] = part * (np.float32(1) / np.sqrt(np.float32(size)))
+        signs = bits_of([mixed((turn << 32) + word, salt) for word in range(-(-dim // 64))])[:dim]
+        rows = np.where(signs, -rows, rows)
+    return rows
+
+
+def transformed_rows(config, arrays, rows, dim):
+    """Rows float32[n, dim] of the scheme transformed: those of the codec, and then the chain backwards."""
+    steps = [step.partition(":") for step in config["transform"].split("|")]
+    widths = list(
+        itertools.accumulate(steps, lambda w, s: int(s[2]) if s[0] in ("pca", "truncate") else w, initial=dim)
+    )
+    found = rows_of(config["inner"], {k[6:]: a for k, a in arrays.items() if k.startswith("inner.")}, rows, widths[-1])
+    for number in range(len(steps) - 1, -1, -1):
+        if steps[number][0] == "centre":
+            found = found + arrays[f"{number}.mean"]
+        elif steps[number][0] == "pca":
+            found = projected_rows({"rows": found, "projection": arrays[f"{number}.matrix"]}, np.arange(len(rows)))
+        elif steps[number][0] == "rotate":
+            found = rotated_back(found, arrays[f"{number}.salt"][0])
+        elif steps[number][0] == "truncate":
+            found = np.concatenate([found, np.zeros((len(rows), widths[number] - widths[number + 1]), np.float32)], 1)
+    return found
+
+
+def rabitq_numbers(config, arrays, rows, dim):
+    """The odd integers int64[n, d] of rows of rabitq: planes of bits, eight numbers a byte, 16 rows a block."""
+    own = arrays["codes"][rows // 16, :, rows % 16]
+    planes = np.unpackbits(own, axis=1, bitorder="little").reshape(len(rows), config["bits"], -1)[:, :, :dim]
+    top = 2 ** config["bits"] - 1
+    return 2 * (planes * 2 ** np.arange(config["bits"])[:, None]).sum(axis=1).astype(np.int64) - top
+
+
+def rabitq_rows(config, arrays, rows, dim):
+    """Rows float32[n, d] of rabitq: numbers at the length of the residual, rotated back, plus the centroid."""
+    numbers = rabitq_numbers(config, arrays, rows, dim)
+    factors = np.sqrt(arrays["norms"][rows]) / np.sqrt((numbers**2).sum(axis=1).astype(np.float32))
+    residuals = numbers.astype(np.float32) * factors[:, None]
+    return rotated_back(residuals, arrays["salt"][0]) + arrays["centroid"]
+
+
+def rabitq_estimates(config, arrays, queries, metric, dim):
+    """Estimated distances float64[q, n] of the scheme rabitq."""
+    numbers = rabitq_numbers(config, arrays, np.arange(len(arrays["scales"])), dim)
+    v = rotated_back((numbers * arrays["scales"][:, None]).astype(np.float32), arrays["salt"][0]).astype(np.float64)
+    q, c = queries.astype(np.float64), arrays["centroid"].astype(np.float64)
+    if metric == "ip":
+        return -(q @ c)[:, None] - q @ v.T
+    squared = ((q - c) ** 2).sum(1)[:, None] + arrays["norms"].astype(np.float64) - 2 * (q - c) @ v.T
+    return squared if metric == "l2" else 1 - ((q**2).sum(1)[:, None] + 1 - squared) / 2
+
+
+def pq_rows(config, arrays, rows, dim):
+    """Rows float32[n, d] of the scheme pq: the centroids of all parts, side by side."""
+    if config["bits"] == 8:
+        codes = arrays["codes"][rows]
+    else:
+        own = arrays["blocks"][rows // 16, :, rows % 16]
+        codes = np.stack([own & 15, own >> 4], axis=2).reshape(len(rows), -1)[:, : config["parts"]]
+    return np.concatenate([arrays["codebook"][part, codes[:, part]] for part in range(config["parts"])], axis=1)
+
+
+def opq_rows(config, arrays, rows, dim):
+    """Rows float32[n, d] of the scheme opq: those of pq, times the matrix, added in order."""
+    found = pq_rows(config, {k[6:]: a for k, a in arrays.items() if k.startswith("inner.")}, rows, dim)
+    return projected_rows({"rows": found, "projection": arrays["0.matrix"]}, np.arange(len(rows)))
+
+
+def int4_rows(config, arrays, rows, dim):
+    """Rows float32[n, d] of the scheme int4: low halves first, then high halves."""
+    own = arrays["codes"][rows]
+    codes = np.concatenate([own & 15, own >> 4], axis=1)[:, :dim].astype(np.float32)
+    return arrays["centroid"] + (arrays["offsets"][rows, None] + arrays["steps"][rows, None] * codes)
+
+
+def binary_rows(config, arrays, rows, dim):
+    """Rows float32[n, d] of the scheme binary: signs at the length 1."""
+    own = arrays["words"][rows // 64, :, rows % 64]
+    bits = np.array([bits_of(line)[:dim] for line in own], bool).reshape(len(rows), dim)
+    size = np.float32(1) / np.sqrt(np.float32(dim))
+    return np.where(bits, size, -size)
+
+
+#: Schemes whose distances are estimates better than those to the decoded rows: (config, arrays, queries, metric, dim).
+ESTIMATES = {"rabitq": rabitq_estimates}
+
+
+def table_distances(config, arrays, rows, queries, metric):
+    """Distances float64[q, n] that a table of those decoded rows float32[n, d] gives."""
+    estimate = ESTIMATES.get(config["scheme"])
+    if estimate is None:
+        return distances(rows, queries, metric)
+    return estimate(config, arrays, queries, metric, rows.shape[1])
+
+
 #: Scheme -> decoder(config, arrays, rows, dim), each written from the table in docs/file-format.md.
 DECODERS = {
     "adapt": lambda config, arrays, rows, dim: adapt_rows(config, arrays, rows),
@@ -359,7 +465,13 @@ DECODERS = {
     "mde": lambda config, arrays, rows, dim: projected_rows(arrays, rows),
     "mgqe": lambda config, arrays, rows, dim: mgqe_rows(config, arrays, rows),
     "optembed": optembed_rows,
+    "binary": binary_rows,
+    "int4": int4_rows,
+    "opq": opq_rows,
+    "pq": pq_rows,
+    "rabitq": rabitq_rows,
     "robe": robe_rows,
+    "transformed": transformed_rows,
     "ttrec": lambda config, arrays, rows, dim: ttrec_rows(config, arrays, rows),
     "unified": lambda config, arrays, rows, dim: unified_rows(config, arrays, rows),
 }

@@ -260,10 +260,35 @@ class Collection(Protocol):
         """Merge all segments into one with a fresh graph, dropping deleted rows; return when done."""
         ...
 
-    def compress(self, scheme: str | dict[str, Any], *, refine: str | dict[str, Any] | None = None) -> CompressReport:
+    def compress(
+        self,
+        scheme: str | dict[str, Any],
+        *,
+        refine: str | dict[str, Any] | None = None,
+        transform: str | None = None,
+        budget: float | int | None = None,
+    ) -> CompressReport:
         """Encode all rows again with another scheme, switching at once when all are ready.
 
-        ``refine`` names the scheme of the finer second copy used to re-rank; None for none.
+        Parameters
+        ----------
+        scheme : str or dict
+            A name (``"int8"``) or a JSON config; with a budget, without what the budget decides.
+        refine : str or dict or None
+            Scheme of the finer second copy used to re-rank; None for none.
+        transform : str or None
+            Transforms in front of the scheme, such as ``"centre|pca:192"``: short for the scheme ``transformed``.
+        budget : float or int or None
+            What all rows may take without the refine: a fraction of the float32 rows where it is a float in (0, 1],
+            bytes where it is an int. What a segment has beside its rows, such as codebooks, is counted once, as for
+            one segment; ``optimize`` first where there are many.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A setting is wrong; nothing has changed.
+        BudgetInfeasible
+            Not even the smallest form fits; carries the floor in bytes.
         """
         ...
 
@@ -284,6 +309,7 @@ class Database(TablesDatabase, Protocol):
         metric: Metric | str = Metric.COSINE,
         scheme: str | dict[str, Any] = "full",
         refine: str | dict[str, Any] | None = None,
+        transform: str | None = None,
         index: HnswConfig | None = ...,
         exist_ok: bool = False,
     ) -> Collection:
@@ -299,6 +325,8 @@ class Database(TablesDatabase, Protocol):
             See :class:`vecstore.types.Metric`.
         scheme, refine : str or dict
             Scheme of sealed segments, and of their finer second copy: a name (``"int8"``) or a JSON config.
+        transform : str or None
+            Transforms in front of the scheme, such as ``"centre|pca:192"``: short for the scheme ``transformed``.
         index : HnswConfig or None
             Graph settings; None for exact search only.
         exist_ok : bool

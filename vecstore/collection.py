@@ -32,6 +32,9 @@ from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError, Sto
 from vecstore.filters import Filter, as_filter, check
 from vecstore.maintenance import Maintenance
 from vecstore.metadata import as_metadata, conform, schema_of
+from vecstore.schemes import Scheme
+from vecstore.schemes.base import TableShape
+from vecstore.schemes.requested import requested
 from vecstore.search import Found, joined, search_view
 from vecstore.segment import Segment
 from vecstore.storage import delta
@@ -235,10 +238,23 @@ class EmbeddedCollection:
         self._refuse_readonly()
         self.maintenance.optimize()
 
-    def compress(self, scheme: str | dict[str, Any], *, refine: str | dict[str, Any] | None = None) -> CompressReport:
+    def compress(
+        self,
+        scheme: str | dict[str, Any],
+        *,
+        refine: str | dict[str, Any] | None = None,
+        transform: str | None = None,
+        budget: float | int | None = None,
+    ) -> CompressReport:
         """Encode all rows again with another scheme, switching at once when all are ready."""
         self._refuse_readonly()
-        changed = {"scheme": scheme_config(scheme), "refine": None if refine is None else scheme_config(refine)}
+        dim, metric = self.config.dim, self.config.metric
+        shape = TableShape(0 if budget is None else self.stats().rows, dim)
+        chosen = requested(scheme, transform=transform, budget=budget, shape=shape)
+        changed = {
+            "scheme": checked_scheme(chosen, dim, metric).to_dict(),
+            "refine": None if refine is None else checked_scheme(schemes.from_config(refine), dim, metric).to_dict(),
+        }
         return self.maintenance.compress(msgspec.structs.replace(self.config, **changed))
 
     # -- reading ----------------------------------------------------------------------------------------------
@@ -347,22 +363,22 @@ class EmbeddedCollection:
         self._background.seal(self.maintenance)
 
 
-def scheme_config(scheme: str | dict[str, Any]) -> dict[str, Any]:
-    """Give the JSON config of a scheme from its name or config.
+def checked_scheme(chosen: Scheme, dim: int, metric: Metric) -> Scheme:
+    """Give ``chosen``, if vectors of a collection can be encoded with it.
 
     Raises
     ------
     InvalidArgumentError
-        Unknown scheme, or a setting that does not fit it.
+        It is learned in training, or does not fit the dimensions or the metric.
     """
-    chosen = schemes.from_config(scheme)
     if not chosen.capabilities.posthoc:
         raise InvalidArgumentError(
             f"scheme {chosen.name!r} is learned in training and cannot encode a collection; "
             f"use one of {', '.join(name for name in schemes.names() if schemes.get(name).capabilities.posthoc)}",
             field="scheme",
         )
-    return chosen.to_dict()
+    chosen.check_collection(dim, metric)
+    return chosen
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,16 @@ import numpy as np
 from vecstore.errors import InvalidArgumentError
 from vecstore.types import MAX_DIM, Metric, as_count, as_metric
 
-__all__ = ["CollectionConfig", "Config", "HnswConfig", "StoreConfig", "as_index", "decode_json", "encode_json"]
+__all__ = [
+    "CollectionConfig",
+    "Config",
+    "HnswConfig",
+    "StoreConfig",
+    "as_index",
+    "decode_json",
+    "encode_json",
+    "with_transform",
+]
 
 
 #: The setting at fault, in the messages of msgspec.
@@ -143,6 +152,14 @@ def as_index(index: Any) -> HnswConfig | None:
     if not isinstance(index, dict):
         raise InvalidArgumentError(f"index: expected HnswConfig or None, got {type(index).__name__}", field="index")
     return HnswConfig.from_dict(index)
+
+
+def with_transform(scheme: str | dict[str, Any], transform: str | None) -> str | dict[str, Any]:
+    """Give the JSON config of a scheme with transforms in front of it; the scheme itself where there are none."""
+    if transform is None:
+        return scheme
+    inner = {"scheme": scheme} if isinstance(scheme, str) else scheme
+    return {"scheme": "transformed", "transform": transform, "inner": inner}
 
 
 class CollectionConfig(Config, frozen=True, kw_only=True):

@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from vecstore import verification
+from vecstore import schemes, verification
 from vecstore.background import THREADS, Background
-from vecstore.collection import EmbeddedCollection, Lease, scheme_config
+from vecstore.collection import EmbeddedCollection, Lease, checked_scheme
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig, HnswConfig, StoreConfig
 from vecstore.errors import AlreadyExistsError, InvalidArgumentError, ReadOnlyError
+from vecstore.schemes.base import TableShape
+from vecstore.schemes.requested import requested
 from vecstore.storage import catalog
 from vecstore.storage.atomic import remove_folder
 from vecstore.storage.store import Store
@@ -93,6 +95,7 @@ class EmbeddedDatabase:
         metric: Metric | str = Metric.COSINE,
         scheme: str | dict[str, Any] = "full",
         refine: str | dict[str, Any] | None = None,
+        transform: str | None = None,
         index: HnswConfig | None = HnswConfig(),  # noqa: B008 - frozen
         exist_ok: bool = False,
     ) -> EmbeddedCollection:
@@ -100,13 +103,18 @@ class EmbeddedDatabase:
         if self._readonly:
             raise ReadOnlyError("the store was opened with mode='r'; open it with mode='w' to create collections")
         as_name(name)
+        chosen = requested(scheme, transform=transform, shape=TableShape(0, 1))
+        finer = None if refine is None else schemes.from_config(refine)
         config = CollectionConfig(
             dim=dim,
             metric=metric,  # type: ignore[arg-type]  # checked and converted by the config
-            scheme=scheme_config(scheme),
-            refine=None if refine is None else scheme_config(refine),
+            scheme=chosen.to_dict(),
+            refine=None if finer is None else finer.to_dict(),
             index=index,
         )
+        for part in (chosen, finer):
+            if part is not None:
+                checked_scheme(part, config.dim, config.metric)
         try:
             self._commits.run(lambda transaction: catalog.create_collection(transaction, name, config))
         except AlreadyExistsError:

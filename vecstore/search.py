@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vecstore.filters import Filter
+from vecstore.index.bounded import refine_within
 from vecstore.index.exact import exact_search
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
 from vecstore.kernels.topk import nearest_rows
-from vecstore.schemes.scorer import coarse
+from vecstore.schemes.scorer import bounding, coarse
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import RowSet, SourceView, View
@@ -19,6 +20,13 @@ from vecstore.view import RowSet, SourceView, View
 #: Survivors re-ranked on the finer copy, as a multiple of k, and at least so many.
 RERANK_FACTOR = 2
 RERANK_MIN = 24
+#: The same for scans of codes whose errors are not known, beside which more re-ranking costs little.
+SCAN_RERANK_FACTOR = 10
+SCAN_RERANK_MIN = 100
+#: Candidates that a scan keeps by the bounds of their distances, as a multiple of k, and at least so many; how many of
+#: them are re-ranked, the bounds decide.
+BOUNDED_FACTOR = 64
+BOUNDED_MIN = 512
 #: Distance evaluations of a graph search, as a multiple of ef, that make an exact scan of equal cost: a hop
 #: evaluates about 2 M neighbours and reads memory at random, where a scan streams.
 SCAN_PER_EF = 80
@@ -93,22 +101,60 @@ def _search_source(
     k = min(k, allowed.count)
     source = view.source
     if exact:
-        return _scan(source.finest.scorer(queries, metric), len(queries), allowed, k)
+        return exact_search(source.finest.scorer(queries, metric), len(queries), _searched(allowed), k)
     scorer = source.codes.scorer(queries, metric)
     finer = source.finest.scorer(queries, metric) if source.finest is not source.codes else scorer
-    depth = min(max(RERANK_FACTOR * k, RERANK_MIN), allowed.count)
     graph = source.graph
-    if graph is not None and scorer.traversal is not None and not _scan_is_cheaper(allowed, ef):
-        rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, max(ef, depth))
-        is_coarse = finer is not scorer or scorer.traversal is not scorer.operands
-    else:
-        is_coarse = finer is not scorer
-        rows, distances = _scan(
-            coarse(scorer) if is_coarse else scorer, len(queries), allowed, depth if is_coarse else k
-        )
-    if is_coarse:
-        distances = np.empty(rows.shape, np.float32)
-        finer.rerank(rows, distances)
+    if graph is None or scorer.traversal is None or _scan_is_cheaper(allowed, ef):
+        return scan_in_stages(scorer, finer, len(queries), _searched(allowed), k)
+    bounds = bounding(scorer) if finer is not scorer else None
+    wanted = max(RERANK_FACTOR * k, RERANK_MIN)
+    depth = min(wanted if bounds is None else max(wanted, ef), allowed.count)
+    rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, max(ef, depth))
+    if bounds is not None:
+        bounds.rerank(rows, distances)
+        return refine_within(*nearest_rows(rows, distances, depth), finer, k)
+    if finer is scorer and scorer.traversal is scorer.operands:
+        return nearest_rows(rows, distances, k)
+    return _scored_again(rows, finer, k)
+
+
+def scan_in_stages(scorer: Scorer, finer: Scorer, n_queries: int, rows: int | I64, k: int) -> tuple[I64, F32]:
+    """Find the k nearest of all rows by a quick scan, and score again what it finds.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Of the codes, prepared for the queries. Where it bounds distances, the bounds decide how many are scored again.
+    finer : Scorer
+        Of the finer copy; the same object where there is none.
+    n_queries : int
+    rows : int or int64[m]
+        The number of rows, to scan all of them; or the rows to scan.
+    k : int
+        At most the number of rows scanned.
+
+    Returns
+    -------
+    rows : int64[n_queries, k]
+        Nearest first.
+    distances : float32[n_queries, k]
+    """
+    total = rows if isinstance(rows, int) else len(rows)
+    bounds = bounding(scorer) if finer is not scorer else None
+    if bounds is not None:
+        depth = min(max(BOUNDED_FACTOR * k, BOUNDED_MIN), total)
+        return refine_within(*exact_search(bounds, n_queries, rows, depth), finer, k)
+    quick = coarse(scorer)
+    if quick is finer:
+        return exact_search(scorer, n_queries, rows, k)
+    wanted = max(RERANK_FACTOR * k, RERANK_MIN) if finer is scorer else max(SCAN_RERANK_FACTOR * k, SCAN_RERANK_MIN)
+    return _scored_again(exact_search(quick, n_queries, rows, min(wanted, total))[0], finer, k)
+
+
+def _scored_again(rows: I64, finer: Scorer, k: int) -> tuple[I64, F32]:
+    distances = np.empty(rows.shape, np.float32)
+    finer.rerank(rows, distances)
     return nearest_rows(rows, distances, k)
 
 
@@ -117,8 +163,9 @@ def _scan_is_cheaper(allowed: RowSet, ef: int) -> bool:
     return allowed.count**2 <= SCAN_PER_EF * ef * allowed.size
 
 
-def _scan(scorer: Scorer, queries: int, allowed: RowSet, k: int) -> tuple[I64, F32]:
-    return exact_search(scorer, queries, allowed.size if allowed.is_all else allowed.rows, k)
+def _searched(allowed: RowSet) -> int | I64:
+    """Give the rows as scans take them: their number where all are allowed."""
+    return allowed.size if allowed.is_all else allowed.rows
 
 
 def _walk(
@@ -130,7 +177,7 @@ def _walk(
     again = np.flatnonzero(~complete | (rows[:, -1] < 0))
     if len(again):
         rest = coarse(source.codes.scorer(queries[again], metric))
-        rows[again], distances[again] = _scan(rest, len(again), allowed, depth)
+        rows[again], distances[again] = exact_search(rest, len(again), _searched(allowed), depth)
     return rows, distances
 
 

@@ -52,8 +52,25 @@ CONFIGS = {
     "mde": {"scheme": "mde", "width": 8},
     "mgqe": {"scheme": "mgqe", "parts": 37, "hot_share": 0.25},
     "optembed": {"scheme": "optembed", "fields": [{"name": "row", "size": 24}], "values": 435},
+    "binary": {"scheme": "binary"},
+    "int4": {"scheme": "int4"},
+    "opq": {"scheme": "opq", "parts": 37},
+    "pq": {"scheme": "pq", "parts": 37},
+    "pq-8": {"scheme": "pq", "parts": 37, "bits": 8},
+    "rabitq": {"scheme": "rabitq"},
+    "rabitq-3": {"scheme": "rabitq", "bits": 3},
     "robe": {"scheme": "robe", "size": 432},
     "robe-unsigned": {"scheme": "robe", "size": 100, "block": 5, "signed": False},
+    "transformed": {
+        "scheme": "transformed",
+        "transform": "centre|pca:20|rotate",
+        "inner": {"scheme": "float16"},
+    },
+    "transformed-cut": {
+        "scheme": "transformed",
+        "transform": "remove:1|truncate:21|unit|rotate",
+        "inner": {"scheme": "int8"},
+    },
     "ttrec": {"scheme": "ttrec", "rank": 3, "row_factors": [3, 3, 3], "dim_factors": [1, 1, 37]},
     "unified": {
         "scheme": "unified",
@@ -66,7 +83,19 @@ CONFIGS = {
 #: Those whose ``fit`` neither draws numbers nor calls LAPACK, so that it gives the same arrays everywhere.
 EXACT_FITS = [
     *("adapt", "alpt", "alpt-16", "autosrh", "compo-sum", "deeplight", "deeplight-uint8", "deeplight-uint16", "fields"),
-    *("float16", "full", "hash", "int16", "int8", "int8-table", "optembed", "robe", "robe-unsigned", "unified"),
+    *(
+        "float16",
+        "full",
+        "hash",
+        "binary",
+        "int16",
+        "int8",
+        "int8-table",
+        "optembed",
+        "robe",
+        "robe-unsigned",
+        "unified",
+    ),
 ]
 
 

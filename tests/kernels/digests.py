@@ -12,12 +12,15 @@ from vecstore.config import HnswConfig
 from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
 from vecstore.kernels import distance, graph, lookup, quantise, topk
+from vecstore.schemes.scorer import bounding, coarse
 from vecstore.types import Metric, unit_rows
 
 #: Schemes without settings whose arrays follow from the rows by exact arithmetic (others go through LAPACK or draws).
 FITTED = ("full", "float16", "int8", "int16", "alpt")
 #: Walks take long to compile; these two use all kinds of arithmetic, floats and integers.
 WALKED = ("full", "int8")
+#: Codes of bits, which take instructions of their own; their scans are coarse ones and, for rabitq, of bounds.
+PACKED = ("int4", "binary", "rabitq")
 
 
 def digest(*arrays):
@@ -49,6 +52,13 @@ def main():
                     hits = links.search(scorer, 9, 10, 20)
                     kept = links.search(scorer, 9, 10, 20, mask=np.arange(600) % 3 == 0)
                     print(dim, metric, name, digest(*hits, *kept))
+    rows, queries = unit_rows(reference.clustered(rng, 100, 77)), unit_rows(reference.clustered(rng, 6, 77))
+    for name in PACKED:
+        scorer = schemes.from_config(name).fit(rows).scorer(queries, Metric.COSINE)
+        for one in filter(None, (scorer, coarse(scorer), bounding(scorer))):
+            scanned = np.empty((6, 100), np.float32)
+            one.scan(0, 100, scanned)
+            print(name, digest(scanned))
     kernels = [
         value
         for module in (distance, graph, lookup, quantise, topk)

@@ -35,7 +35,15 @@ VARIANTS = {
     "mde": [{"width": 5}],
     "mgqe": [{"parts": 11, "hot_share": 0.3}],
     "optembed": [{"fields": _FIELDS}],
+    "opq": [{"parts": 3, "bits": 8}],
+    "pq": [{"parts": 11, "bits": 8}, {"parts": 3}],
+    "rabitq": [{"bits": 1}, {"bits": 4}],
     "robe": [{"signed": False, "block": 5}],
+    "transformed": [
+        {"transform": "centre|rotate|truncate:20", "inner": {"scheme": "full"}},
+        {"transform": "remove:2|unit"},
+        {"transform": "centre", "inner": {"scheme": "mgqe"}},
+    ],
     "unified": [{"fields": _FIELDS, "exempt": ["b"], "width": 3}],
 }
 _FIELDS_CONFIG = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vecstore.cli.options import SCHEME, examples, parse_ids, scheme_name, where_option
+from vecstore.cli.options import BUDGET, SCHEME, examples, parse_ids, scheme_name, where_option
 from vecstore.cli.target import Target, takes_store
 
 
@@ -16,21 +16,29 @@ from vecstore.cli.target import Target, takes_store
     epilog=examples(
         "vecstore compress ./store docs int8",
         "vecstore compress ./store docs int8 --refine float16",
+        "vecstore compress ./store docs int8 --transform 'centre|pca:192' --refine float16",
     ),
 )
 @takes_store
 @click.argument("collection")
 @click.argument("scheme", type=SCHEME)
 @click.option("--refine", type=SCHEME, help="Scheme of the finer second copy that re-ranks.  [default: none]")
+@click.option("--transform", metavar="CHAIN", help="Transforms in front of it, e.g. 'centre|pca:192'.  [default: none]")
+@click.option("--budget", type=BUDGET, help="Bytes, or a fraction of float32, that choose the parameters of SCHEME.")
 def compress_command(
-    target: Target, collection: str, scheme: str | dict[str, Any], refine: str | dict[str, Any] | None
+    target: Target,
+    collection: str,
+    scheme: str | dict[str, Any],
+    refine: str | dict[str, Any] | None,
+    transform: str | None,
+    budget: float | int | None,
 ) -> None:
     """Encode all rows of COLLECTION again with SCHEME: a name, or its JSON config.
 
     Searches go on meanwhile and switch when all rows are ready.
     """
     with target.writing() as database:
-        report = database.collection(collection).compress(scheme, refine=refine)
+        report = database.collection(collection).compress(scheme, refine=refine, transform=transform, budget=budget)
     ratio = f" ({report.bytes_before / report.bytes_after:.2f} times smaller)" if report.bytes_after else ""
     cosine = "" if report.cosine is None else f", mean cosine {report.cosine:.4f}"
     click.echo(

@@ -40,6 +40,25 @@ class _Scheme(click.ParamType[Any]):
 SCHEME = _Scheme()
 
 
+class _Budget(click.ParamType[Any]):
+    """Bytes, or a fraction such as 0.0625 or 1/16."""
+
+    name = "budget"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | int:
+        """Give an int for bytes and a float for a fraction."""
+        try:
+            if value.isdigit():
+                return int(value)
+            above, _, below = value.partition("/")
+            return float(above) / float(below or 1)
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"expected bytes, or a fraction such as 0.0625 or 1/16, got {value!r}", param, ctx)
+
+
+BUDGET = _Budget()
+
+
 def scheme_name(scheme: str | dict[str, Any] | None) -> str | None:
     """Give the name of a scheme from its name or config."""
     return scheme.get("scheme") if isinstance(scheme, dict) else scheme

@@ -14,6 +14,7 @@ from vecstore.api import (
     as_batches,
 )
 from vecstore.client.streams import receive_batches, send_chunks
+from vecstore.config import with_transform
 from vecstore.errors import InvalidArgumentError, LimitError
 from vecstore.metadata import as_metadata
 from vecstore.types import Hits, Metadata, Point, as_count, as_ids, as_matrix, as_queries, refuse_duplicates
@@ -26,6 +27,7 @@ from vecstore.wire.records import (
     report_from_message,
     rows_to_message,
     scheme_to_message,
+    set_budget,
     stats_from_message,
 )
 
@@ -178,13 +180,21 @@ class RemoteCollection:
         """Merge all segments into one with a fresh graph, dropping deleted rows; return when done."""
         self._transport.call_long(self._collections.Optimize, collections_pb2.OptimizeRequest(name=self._name))
 
-    def compress(self, scheme: str | dict[str, Any], *, refine: str | dict[str, Any] | None = None) -> CompressReport:
+    def compress(
+        self,
+        scheme: str | dict[str, Any],
+        *,
+        refine: str | dict[str, Any] | None = None,
+        transform: str | None = None,
+        budget: float | int | None = None,
+    ) -> CompressReport:
         """Encode all rows again with another scheme, switching at once when all are ready."""
         request = collections_pb2.CompressRequest(
             name=self._name,
-            scheme=scheme_to_message(scheme),
+            scheme=scheme_to_message(with_transform(scheme, transform)),
             refine=None if refine is None else scheme_to_message(refine),
         )
+        set_budget(request, budget)
         return report_from_message(self._transport.call_long(self._collections.Compress, request))
 
     # -- reading ----------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vecstore.client.collection import RemoteCollection
 from vecstore.client.table import RemoteTable, lookup_many, put_table
-from vecstore.config import HnswConfig, as_index
+from vecstore.config import HnswConfig, as_index, with_transform
 from vecstore.errors import InvalidArgumentError
 from vecstore.table_api import KEEP_VERSIONS, MAX_KEEP, OnUnknown
 from vecstore.types import MAX_DIM, Metric, as_count
@@ -65,6 +65,7 @@ class RemoteDatabase:
         metric: Metric | str = Metric.COSINE,
         scheme: str | dict[str, Any] = "full",
         refine: str | dict[str, Any] | None = None,
+        transform: str | None = None,
         index: HnswConfig | None = HnswConfig(),  # noqa: B008 - frozen
         exist_ok: bool = False,
     ) -> RemoteCollection:
@@ -74,7 +75,7 @@ class RemoteDatabase:
             name=_as_name(name),
             dim=as_count(dim, name="dim", limit=MAX_DIM),
             metric=metric_to_message(metric),
-            scheme=scheme_to_message(scheme),
+            scheme=scheme_to_message(with_transform(scheme, transform)),
             refine=None if refine is None else scheme_to_message(refine),
             hnsw=None if index is None else hnsw_to_message(index),
             no_index=collections_pb2.NoIndex() if index is None else None,

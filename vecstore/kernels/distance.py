@@ -16,11 +16,14 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from vecstore.kernels import hamming, nibbles
 from vecstore.kernels.compiling import Int, inlined, kernel
 from vecstore.kernels.intrinsics import (
     TILE,
     dot,
     dot_tile,
+    halves_dot,
+    halves_squared_distance,
     integer_dot,
     prefetch_element,
     prefetch_row,
@@ -28,7 +31,7 @@ from vecstore.kernels.intrinsics import (
     squared_distance_tile,
 )
 from vecstore.kernels.tiers import TierCodes, tier_sum, tier_sum_tile
-from vecstore.types import F32, I8, I16, I32, I64, U16
+from vecstore.types import F32, I8, I16, I32, I64, U8, U16
 
 #: Queries scored together while a row is in cache.
 QUERY_GROUP = 16
@@ -181,8 +184,90 @@ class TierSums(NamedTuple):
     bias: np.float32
 
 
-#: Any of the classes above.
-Operands = PlainDot | PlainL2 | ScaledDot | ScaledL2 | OffsetDot | OffsetL2 | CodesDot | CodesL2 | TierSums
+class HalvesDot(NamedTuple):
+    """Inner products of float32 queries with rows of 4-bit codes, two a byte.
+
+    Attributes
+    ----------
+    codes : uint8[n, ceil(d / 2)]
+        Number j in the low half of byte j, number ceil(d / 2) + j in its high half.
+    offsets, steps : float32[n]
+        A number of a row is offset + step * code.
+    queries : float32[q, d]
+    constants : float32[q]
+        Distance = constant - <query, row>.
+    """
+
+    codes: U8
+    offsets: F32
+    steps: F32
+    queries: F32
+    constants: F32
+
+
+class HalvesL2(NamedTuple):
+    """Squared Euclidean distances of float32 queries to rows of 4-bit codes, as for :class:`HalvesDot`."""
+
+    codes: U8
+    offsets: F32
+    steps: F32
+    queries: F32
+
+
+class PartSums(NamedTuple):
+    """Sums over the parts of product-quantised rows with one byte a part.
+
+    Attributes
+    ----------
+    tables : float32[q, M, 256]
+        What each centroid of each part adds to the distance.
+    codes : uint8[n, M]
+    bias : float32
+        Distance = bias + the sum over the parts.
+    """
+
+    tables: F32
+    codes: U8
+    bias: np.float32
+
+
+class Shifted(NamedTuple):
+    """Distances of other operands, and a number a query that is added.
+
+    Attributes
+    ----------
+    inner : Operands
+        Any of the other classes.
+    offsets : float32[q]
+    """
+
+    inner: Any
+    offsets: F32
+
+
+#: Any of the classes above, or of ``kernels/nibbles.py`` and ``kernels/hamming.py``.
+Operands = (
+    PlainDot
+    | PlainL2
+    | ScaledDot
+    | ScaledL2
+    | OffsetDot
+    | OffsetL2
+    | CodesDot
+    | CodesL2
+    | TierSums
+    | PartSums
+    | HalvesDot
+    | HalvesL2
+    | hamming.SignProducts
+    | hamming.SignCounts
+    | Shifted
+    | nibbles.NibbleSums
+    | nibbles.NibbleSteps
+    | nibbles.PlaneProducts
+    | nibbles.PlaneSteps
+    | nibbles.PlaneBounds
+)
 
 
 def _operands_class(operands: Any) -> Any:
@@ -247,6 +332,37 @@ def _tier_sums(operands: Any, query: Any, row: Any) -> Any:
     return operands.bias + tier_sum(operands.tables, query, operands.codes, row)
 
 
+@kernel
+def part_sum(tables: F32, query: Int, codes: U8, row: Int) -> np.float32:
+    """Give the sum over the parts of ``tables[query, part, codes[row, part]]``, part after part."""
+    total = np.float32(0)
+    for part in range(codes.shape[1]):
+        total += tables[query, part, codes[row, part]]
+    return total
+
+
+def _halves_dot(operands: Any, query: Any, row: Any) -> Any:
+    product = halves_dot(operands.codes, row, operands.offsets[row], operands.steps[row], operands.queries, query)
+    return operands.constants[query] - product
+
+
+def _halves_l2(operands: Any, query: Any, row: Any) -> Any:
+    offset, step = operands.offsets[row], operands.steps[row]
+    return halves_squared_distance(operands.codes, row, offset, step, operands.queries, query)
+
+
+def _part_sums(operands: Any, query: Any, row: Any) -> Any:
+    return operands.bias + part_sum(operands.tables, query, operands.codes, row)
+
+
+def _prefetch_codes(operands: Any, row: Any) -> Any:
+    prefetch_row(operands.codes, row)
+
+
+def _shifted(operands: Any, query: Any, row: Any) -> Any:
+    return operands.offsets[query] + distance(operands.inner, query, row)
+
+
 def _plain_dot_tile(operands: Any, first: Any, row: Any) -> Any:
     a, b, c, d = dot_tile(operands.rows, row, operands.queries, first)
     return operands.bias - a, operands.bias - b, operands.bias - c, operands.bias - d
@@ -288,6 +404,12 @@ def _tier_sums_tile(operands: Any, first: Any, row: Any) -> Any:
     return operands.bias + a, operands.bias + b, operands.bias + c, operands.bias + d
 
 
+def _shifted_tile(operands: Any, first: Any, row: Any) -> Any:
+    a, b, c, d = distance_tile(operands.inner, first, row)
+    offsets = operands.offsets
+    return offsets[first] + a, offsets[first + 1] + b, offsets[first + 2] + c, offsets[first + 3] + d
+
+
 def _one_by_one(operands: Any, first: Any, row: Any) -> Any:
     return (
         distance(operands, first, row),
@@ -316,6 +438,14 @@ def _prefetch_tiers(operands: Any, row: Any) -> Any:
     prefetch_element(operands.codes.words, row >> 6)
 
 
+def _prefetch_nothing(operands: Any, row: Any) -> Any:  # noqa: ARG001
+    return None
+
+
+def _prefetch_inner(operands: Any, row: Any) -> Any:
+    prefetch(operands.inner, row)
+
+
 _DISTANCES = {
     PlainDot: _plain_dot,
     PlainL2: _plain_l2,
@@ -326,6 +456,12 @@ _DISTANCES = {
     CodesDot: _codes_dot,
     CodesL2: _codes_l2,
     TierSums: _tier_sums,
+    PartSums: _part_sums,
+    HalvesDot: _halves_dot,
+    HalvesL2: _halves_l2,
+    Shifted: _shifted,
+    **nibbles.DISTANCES,
+    **hamming.DISTANCES,
 }
 _TILES = {
     PlainDot: _plain_dot_tile,
@@ -337,6 +473,11 @@ _TILES = {
     CodesDot: _one_by_one,
     CodesL2: _one_by_one,
     TierSums: _tier_sums_tile,
+    PartSums: _one_by_one,
+    HalvesDot: _one_by_one,
+    HalvesL2: _one_by_one,
+    Shifted: _shifted_tile,
+    **dict.fromkeys([*nibbles.DISTANCES, *hamming.DISTANCES], _one_by_one),
 }
 _PREFETCHES = {
     PlainDot: _prefetch_plain,
@@ -348,6 +489,11 @@ _PREFETCHES = {
     CodesDot: _prefetch_coded,
     CodesL2: _prefetch_coded_norms,
     TierSums: _prefetch_tiers,
+    PartSums: _prefetch_codes,
+    HalvesDot: _prefetch_codes,
+    HalvesL2: _prefetch_codes,
+    Shifted: _prefetch_inner,
+    **dict.fromkeys([*nibbles.DISTANCES, *hamming.DISTANCES], _prefetch_nothing),
 }
 
 
@@ -379,6 +525,31 @@ def score_row(operands: Operands, row: Int, first: int, last: int, out: F32, pla
         query += 1
 
 
+def scan_group(operands: Operands, first: Int, last: Int, start: Int, stop: Int, out: F32) -> None:
+    """Write the distances of rows start..stop to queries first..last; only compiled code may call it."""
+    raise NotImplementedError("scan_group() exists in compiled kernels only")
+
+
+def _scan_rows(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:
+    for row in range(start, stop):
+        score_row(operands, row, first, last, out, row - start)
+
+
+def _scan_shifted(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:
+    scan_group(operands.inner, first, last, start, stop, out)
+    for query in range(first, last):
+        for place in range(stop - start):
+            out[query, place] = operands.offsets[query] + out[query, place]
+
+
+_SCANS: dict[Any, Any] = {Shifted: _scan_shifted, **nibbles.SCANS, **hamming.SCANS}
+
+
+@overload(scan_group)
+def _choose_scan(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:  # noqa: ARG001
+    return _SCANS.get(_operands_class(operands), _scan_rows)
+
+
 @kernel
 def scan(operands: Operands, start: int, stop: int, out: F32) -> None:
     """Write the distances of rows start..stop into ``out`` float32[q, stop - start].
@@ -386,9 +557,7 @@ def scan(operands: Operands, start: int, stop: int, out: F32) -> None:
     Queries go in groups so that both the group and a row stay in the nearest cache.
     """
     for first in range(0, out.shape[0], QUERY_GROUP):
-        last = min(first + QUERY_GROUP, out.shape[0])
-        for row in range(start, stop):
-            score_row(operands, row, first, last, out, row - start)
+        scan_group(operands, first, min(first + QUERY_GROUP, out.shape[0]), start, stop, out)
 
 
 @kernel

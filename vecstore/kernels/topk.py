@@ -18,6 +18,9 @@ FREE = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 #: Rows must be below this: the last number is taken by FREE.
 MAX_ROWS = 2**32 - 1
 
+#: Distances compared with the limit before any is looked at closely; nearly all of them are above it.
+GLANCE = 64
+
 _SIGN = np.uint32(0x8000_0000)
 _ALL = np.uint32(0xFFFF_FFFF)
 _LOW = np.uint64(0xFFFF_FFFF)
@@ -66,6 +69,15 @@ def replace_largest(heap: U64, key: np.uint64) -> None:
     heap[place] = key
 
 
+@kernel
+def all_above(distances: F32, limit: np.float32) -> bool:
+    """Tell whether all of float32[m] are above the limit; a loop without branches, which compares many at a time."""
+    above = True
+    for place in range(len(distances)):
+        above &= distances[place] > limit
+    return above
+
+
 def new_heaps(n_queries: int, k: int) -> U64:
     """Give empty heaps uint64[n_queries, k] for :func:`push_block` and :func:`push_rows`; k must be at least 1."""
     return np.full((n_queries, k), FREE, np.uint64)
@@ -77,14 +89,18 @@ def push_block(distances: F32, first_row: int, heaps: U64) -> None:
     for query in range(distances.shape[0]):
         heap = heaps[query]
         limit = distance_of(heap[0])
-        for place in range(distances.shape[1]):
-            # FREE reads as NaN, for which no comparison holds; equal distances need the full key.
-            if distances[query, place] > limit:
+        for start in range(0, distances.shape[1], GLANCE):
+            part = distances[query, start : start + GLANCE]
+            if all_above(part, limit):
                 continue
-            key = pack(distances[query, place], first_row + place)
-            if key < heap[0]:
-                replace_largest(heap, key)
-                limit = distance_of(heap[0])
+            for place in range(len(part)):
+                # FREE reads as NaN, for which no comparison holds; equal distances need the full key.
+                if part[place] > limit:
+                    continue
+                key = pack(part[place], first_row + start + place)
+                if key < heap[0]:
+                    replace_largest(heap, key)
+                    limit = distance_of(heap[0])
 
 
 @kernel

@@ -16,6 +16,7 @@ from vecstore.schemes.alpt import Alpt
 from vecstore.schemes.autodim import Autodim
 from vecstore.schemes.autosrh import AutoSrh
 from vecstore.schemes.base import Scheme
+from vecstore.schemes.binary import Binary
 from vecstore.schemes.compo import Compo
 from vecstore.schemes.dedup import Dedup
 from vecstore.schemes.deeplight import DeepLight
@@ -23,12 +24,17 @@ from vecstore.schemes.dhe import Dhe
 from vecstore.schemes.float16 import Float16
 from vecstore.schemes.full import Full
 from vecstore.schemes.hash import Hash
+from vecstore.schemes.int4 import Int4
 from vecstore.schemes.int8 import Int8
 from vecstore.schemes.int16 import Int16
 from vecstore.schemes.mde import Mde
 from vecstore.schemes.mgqe import Mgqe
+from vecstore.schemes.opq import Opq
 from vecstore.schemes.optembed import OptEmbed
+from vecstore.schemes.pq import Pq
+from vecstore.schemes.rabitq import Rabitq
 from vecstore.schemes.robe import Robe
+from vecstore.schemes.transformed import Transformed
 from vecstore.schemes.ttrec import Ttrec
 from vecstore.schemes.unified import Unified
 
@@ -119,6 +125,12 @@ _registry = Registry(
     Alpt,
     Mde,
     Autodim,
+    Transformed,
+    Rabitq,
+    Pq,
+    Opq,
+    Binary,
+    Int4,
 )
 register = _registry.register
 get = _registry.get

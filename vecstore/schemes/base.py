@@ -302,6 +302,22 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
             Names the row and the reason.
         """
 
+    def check_collection(self, dim: int, metric: Metric) -> None:
+        """Refuse what vectors of a collection cannot be encoded with, before there are any.
+
+        Parameters
+        ----------
+        dim : int
+            Dimensions of every vector.
+        metric : Metric
+            How they are compared.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Says why, and what to do.
+        """
+
     @abstractmethod
     def fit(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vecstore.errors import InvalidArgumentError, NotFoundError
@@ -12,14 +14,21 @@ from vecstore.kernels.lookup import first_outside
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, Metric
 
-__all__ = ["CheckedScorer", "KernelScorer", "bias_of", "check_rows", "coarse"]
+__all__ = ["CheckedScorer", "KernelScorer", "bias_of", "bounding", "check_rows", "coarse"]
 
 
 def coarse(scorer: Scorer) -> Scorer:
     """Give the scorer that computes what graph walks compute: quicker, for results that are scored again."""
     if isinstance(scorer, KernelScorer) and scorer.traversal is not scorer.operands:
-        return scorer.with_traversal_only()
+        return scorer.with_operands(scorer.traversal)
     return scorer
+
+
+def bounding(scorer: Scorer) -> Scorer | None:
+    """Give the scorer of what the true distances are hardly ever below; None where the scheme does not know that."""
+    if not isinstance(scorer, KernelScorer) or scorer.bounds is None:
+        return None
+    return scorer.with_operands(scorer.bounds())
 
 
 def bias_of(metric: Metric) -> np.float32:
@@ -58,17 +67,27 @@ class KernelScorer:
         Arrays for exact distances to the stored rows.
     traversal : Operands
         Arrays for graph walks; the same object where there is nothing coarser.
+    bounds : callable, optional
+        Gives arrays for what the true distances of rows are hardly ever below, where the scheme knows that.
     """
 
-    def __init__(self, n_rows: int, n_queries: int, operands: Operands, traversal: Operands) -> None:
+    def __init__(
+        self,
+        n_rows: int,
+        n_queries: int,
+        operands: Operands,
+        traversal: Operands,
+        bounds: Callable[[], Operands] | None = None,
+    ) -> None:
         self.operands = operands
         self.traversal = traversal
+        self.bounds = bounds
         self._n_rows = n_rows
         self._n_queries = n_queries
 
-    def with_traversal_only(self) -> KernelScorer:
-        """Give the scorer of the same queries that computes everything with ``traversal``."""
-        return KernelScorer(self._n_rows, self._n_queries, self.traversal, self.traversal)
+    def with_operands(self, operands: Operands) -> KernelScorer:
+        """Give the scorer of the same queries that computes everything with ``operands``."""
+        return KernelScorer(self._n_rows, self._n_queries, operands, operands)
 
     def scan(self, start: int, stop: int, out: F32) -> None:
         """Write the distances of rows start..stop into ``out`` float32[q, stop - start].

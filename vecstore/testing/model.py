@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecstore.api import SCAN_BATCH, CollectionStats, CompressReport
-from vecstore.config import CollectionConfig, HnswConfig
+from vecstore.config import CollectionConfig, HnswConfig, with_transform
 from vecstore.errors import AlreadyExistsError, FilterError, InvalidArgumentError
 from vecstore.filters import Filter, as_filter, columns_of
 from vecstore.testing.conditions import passes
@@ -52,7 +52,7 @@ class ModelCollection:
         Dimensions of every vector.
     metric : {"cosine", "l2", "ip"}
         See :class:`vecstore.types.Metric`.
-    scheme, refine : str or dict
+    scheme, refine, transform : str or dict
         Kept in the settings, without effect.
     index : HnswConfig or None
         Kept in the settings, without effect.
@@ -66,13 +66,14 @@ class ModelCollection:
         metric: Metric | str = Metric.COSINE,
         scheme: str | dict[str, Any] = "full",
         refine: str | dict[str, Any] | None = None,
+        transform: str | None = None,
         index: HnswConfig | None = None,
     ) -> None:
         self.name = name
         self.config = CollectionConfig(
             dim=dim,
             metric=Metric(metric),
-            scheme=_scheme(scheme),
+            scheme=_scheme(with_transform(scheme, transform)),
             refine=None if refine is None else _scheme(refine),
             index=index,
         )
@@ -221,10 +222,17 @@ class ModelCollection:
     def optimize(self) -> None:
         """Do nothing: there are no segments."""
 
-    def compress(self, scheme: str | dict[str, Any], *, refine: str | dict[str, Any] | None = None) -> CompressReport:
-        """Change the settings; the rows stay exact."""
+    def compress(
+        self,
+        scheme: str | dict[str, Any],
+        *,
+        refine: str | dict[str, Any] | None = None,
+        transform: str | None = None,
+        budget: float | int | None = None,  # noqa: ARG002
+    ) -> CompressReport:
+        """Change the settings, in which a budget has no effect; the rows stay exact."""
         settings = self.config.to_dict() | {
-            "scheme": _scheme(scheme),
+            "scheme": _scheme(with_transform(scheme, transform)),
             "refine": None if refine is None else _scheme(refine),
         }
         self.config = CollectionConfig.from_dict(settings)

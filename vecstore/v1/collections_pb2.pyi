@@ -203,14 +203,18 @@ class OptimizeResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CompressRequest(_message.Message):
-    __slots__ = ("name", "scheme", "refine")
+    __slots__ = ("name", "scheme", "refine", "budget_share", "budget_bytes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SCHEME_FIELD_NUMBER: _ClassVar[int]
     REFINE_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_SHARE_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_BYTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     scheme: Scheme
     refine: Scheme
-    def __init__(self, name: _Optional[str] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., refine: _Optional[_Union[Scheme, _Mapping]] = ...) -> None: ...
+    budget_share: float
+    budget_bytes: int
+    def __init__(self, name: _Optional[str] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., refine: _Optional[_Union[Scheme, _Mapping]] = ..., budget_share: _Optional[float] = ..., budget_bytes: _Optional[int] = ...) -> None: ...
 
 class CompressResponse(_message.Message):
     __slots__ = ("rows", "bytes_before", "bytes_after", "relative_error", "seconds", "cosine")

@@ -77,6 +77,35 @@ def scheme_to_message(scheme: str | dict[str, Any]) -> collections_pb2.Scheme:
         raise InvalidArgumentError(f"scheme: not JSON types ({error})", field="scheme") from None
 
 
+def set_budget(request: collections_pb2.CompressRequest, budget: float | int | None) -> None:
+    """Put a budget into a request: a share of the float32 rows where it is a float, bytes where it is an int.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Neither, or more bytes than a message can say.
+    """
+    if budget is None:
+        return
+    try:
+        if isinstance(budget, int) and not isinstance(budget, bool):
+            request.budget_bytes = budget
+        elif isinstance(budget, float):
+            request.budget_share = budget
+        else:
+            raise InvalidArgumentError(f"budget: expected a number, got {budget!r}", field="budget")
+    except ValueError:
+        raise InvalidArgumentError(f"budget: {budget} bytes are out of range", field="budget") from None
+
+
+def budget_from_message(request: collections_pb2.CompressRequest) -> float | int | None:
+    """Give the budget of a request; None where there is none."""
+    kind = request.WhichOneof("budget")
+    if kind is None:
+        return None
+    return request.budget_bytes if kind == "budget_bytes" else request.budget_share
+
+
 def scheme_from_message(message: collections_pb2.Scheme, *, field: str) -> str | dict[str, Any]:
     """Unpack a scheme: a name, or JSON types.
 

@@ -9,6 +9,7 @@ from vecstore.config import HnswConfig
 from vecstore.v1 import collections_pb2
 from vecstore.v1.collections_pb2_grpc import CollectionsServicer
 from vecstore.wire.records import (
+    budget_from_message,
     config_to_message,
     hnsw_from_message,
     metric_from_message,
@@ -77,7 +78,8 @@ class CollectionsService(CollectionsServicer):
         """Encode all rows again."""
         scheme = scheme_from_message(request.scheme, field="scheme")
         refine = scheme_from_message(request.refine, field="refine") if request.HasField("refine") else None
-        return report_to_message(self._database.collection(request.name).compress(scheme, refine=refine))
+        budget = budget_from_message(request)
+        return report_to_message(self._database.collection(request.name).compress(scheme, refine=refine, budget=budget))
 
 
 def _index(request: collections_pb2.CreateRequest) -> HnswConfig | None:

@@ -1,0 +1,197 @@
+"""RaBitQ: what its paper promises, beyond the battery of all schemes."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import vecstore
+from tests import reference
+from vecstore import HnswConfig, schemes
+from vecstore.errors import InvalidArgumentError
+from vecstore.index.bounded import refine_within
+from vecstore.kernels import nibbles
+from vecstore.kernels.compiling import frozen
+from vecstore.schemes.nibbles import blocked, rounded
+from vecstore.schemes.scorer import bounding, coarse
+from vecstore.types import Metric, unit_rows
+
+over_metrics = pytest.mark.parametrize("metric", list(Metric))
+
+
+def rabitq(bits):
+    return schemes.from_config({"scheme": "rabitq", "bits": bits})
+
+
+def scanned(scorer, n_queries, n_rows):
+    out = np.empty((n_queries, n_rows), np.float32)
+    scorer.scan(0, n_rows, out)
+    return out
+
+
+@pytest.fixture
+def rows(rng):
+    return unit_rows(reference.clustered(rng, 400, 64))
+
+
+@pytest.fixture
+def queries(rng):
+    return unit_rows(reference.clustered(rng, 9, 64))
+
+
+@over_metrics
+def test_estimates_are_unbiased_over_rotations(rows, queries, metric):
+    exact = reference.distances(rows, queries, metric)
+    tables = [rabitq(1).fit(rows, seed=seed) for seed in range(60)]
+    errors = np.array([scanned(table.scorer(queries, metric), 9, 400) - exact for table in tables])
+    spread = errors.std(axis=0)
+    assert spread.mean() > 0.01, "one bit is not exact"
+    # The mean of 60 draws is within 5 standard errors of 0 for all 3,600 pairs.
+    assert (np.abs(errors.mean(axis=0)) < 5 * spread / np.sqrt(60) + 1e-6).all()
+
+
+@over_metrics
+def test_more_bits_halve_the_error(rows, queries, metric):
+    exact = reference.distances(rows, queries, metric)
+    errors = [np.abs(scanned(rabitq(b).fit(rows).scorer(queries, metric), 9, 400) - exact).mean() for b in range(1, 9)]
+    assert all(finer < 0.7 * coarser for coarser, finer in itertools.pairwise(errors))
+
+
+@over_metrics
+@pytest.mark.parametrize("bits", [1, 2, 5])
+def test_bounds_hold_for_nearly_all_rows_and_are_not_idle(rows, queries, metric, bits):
+    scorer = rabitq(bits).fit(rows).scorer(queries, metric)
+    exact, bounds = reference.distances(rows, queries, metric), scanned(bounding(scorer), 9, 400)
+    assert (bounds > exact).mean() < 0.06
+    below = scanned(scorer, 9, 400) - bounds
+    assert 0 < below.mean() < 2.5 * np.abs(scanned(scorer, 9, 400) - exact).mean() * 2
+
+
+@over_metrics
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_scans_of_blocks_are_those_of_single_rows_bit_for_bit(rng, rows, queries, metric, bits):
+    scorer = rabitq(bits).fit(rows).scorer(queries, metric)
+    for some in (coarse(scorer), bounding(scorer)):
+        whole = scanned(some, 9, 400)
+        chosen = rng.integers(0, 400, 50)
+        gathered = np.empty((9, 50), np.float32)
+        some.gather(chosen, gathered)
+        np.testing.assert_array_equal(gathered, whole[:, chosen])
+        for start, stop in ((0, 1), (3, 37), (15, 17), (399, 400)):
+            part = np.empty((9, stop - start), np.float32)
+            some.scan(start, stop, part)
+            np.testing.assert_array_equal(part, whole[:, start:stop])
+
+
+@pytest.mark.parametrize(("columns", "planes"), [(1, 1), (3, 2), (4, 1), (260, 1), (257, 3)])
+def test_sums_of_nibbles_are_exact_for_any_width(rng, columns, planes):
+    rows = rng.integers(0, 256, (37, planes * columns)).astype(np.uint8)
+    tables = frozen(rng.standard_normal((5, 2 * columns, 16)).astype(np.float32))
+    steps = rounded(tables)
+    assert steps.tables.max() == 127
+    codes = blocked(rows)
+    sums = np.empty((4, 48), np.int32)
+    nibbles.span_sums(codes, planes, steps.tables, 1, 0, 3, sums)
+    expected = np.zeros((4, 37), np.int64)
+    for place in range(planes * columns):
+        plane, column = divmod(place, columns)
+        low, high = steps.tables[1:5, 0, column], steps.tables[1:5, 1, column]
+        expected += (low[:, rows[:, place] & 15].astype(np.int64) + high[:, rows[:, place] >> 4]) << plane
+    np.testing.assert_array_equal(sums[:, :37], expected)
+    one = np.empty((1, 16), np.int32)
+    nibbles.span_sums(codes, planes, steps.tables, 3, 1, 1, one)
+    np.testing.assert_array_equal(one[0], expected[2, 16:32])
+
+
+def test_rounded_tables_are_within_half_a_step():
+    tables = np.linspace(-1, 3, 2 * 6 * 16, dtype=np.float32).reshape(2, 6, 16) ** 2
+    steps = rounded(frozen(tables))
+    lowest = tables.min(axis=2)
+    np.testing.assert_allclose(steps.bases, lowest.sum(axis=1), rtol=1e-6)
+    for code in range(6):
+        back = lowest[:, code, None] + steps.steps[:, None] * steps.tables[:, code % 2, code // 2]
+        assert (np.abs(back - tables[:, code]) <= 0.501 * steps.steps[:, None]).all()
+    assert (steps.tables[:, :, 3:] == 0).all()
+
+
+def test_rows_of_one_point_and_no_spread_are_exact(rng):
+    row = unit_rows(rng.standard_normal((1, 33)).astype(np.float32))
+    table = rabitq(1).fit(np.repeat(row, 20, axis=0))
+    np.testing.assert_array_equal(table.lookup(np.arange(20)), np.repeat(row, 20, axis=0))
+    np.testing.assert_allclose(scanned(table.scorer(row, Metric.L2), 1, 20), 0, atol=1e-6)
+
+
+def test_encoding_decoded_rows_again_keeps_their_lengths(rows):
+    table = rabitq(1).fit(rows)
+    once = table.lookup(np.arange(400))
+    twice = rabitq(1).fit(once).lookup(np.arange(400))
+    lengths = [np.linalg.norm(r - r.mean(axis=0), axis=1).mean() for r in (rows, once, twice)]
+    np.testing.assert_allclose(lengths, lengths[0], rtol=0.05)
+
+
+@pytest.mark.parametrize("bits", [0, 9, -1, 1.5, "two"])
+def test_bits_out_of_range(bits):
+    with pytest.raises(InvalidArgumentError):
+        rabitq(bits)
+
+
+def test_values_whose_squares_are_too_large_are_refused():
+    with pytest.raises(InvalidArgumentError, match="rabitq"):
+        rabitq(1).fit(np.full((2, 8), 1e17, np.float32))
+
+
+class _Counting:
+    """A finer scorer that counts what it is asked."""
+
+    operands = traversal = None
+
+    def __init__(self, distances):
+        self.distances = distances
+        self.asked = 0
+
+    def rerank(self, rows, out):
+        self.asked += int((rows >= 0).sum())
+        out[:] = np.where(rows < 0, np.inf, np.take_along_axis(self.distances, np.maximum(rows, 0), 1))
+
+
+def test_refining_stops_where_no_further_row_can_be_nearer(rng):
+    distances = rng.random((4, 1000)).astype(np.float32)
+    bounds = distances - np.float32(0.1) * rng.random((4, 1000)).astype(np.float32)
+    rows = np.argsort(bounds, axis=1)
+    finer = _Counting(distances)
+    found, near = refine_within(rows, np.take_along_axis(bounds, rows, 1), finer, 10)
+    np.testing.assert_array_equal(found, np.argsort(distances, axis=1)[:, :10])
+    np.testing.assert_array_equal(near, np.sort(distances, axis=1)[:, :10])
+    assert finer.asked < 4 * 250
+
+
+def test_refining_few_or_no_candidates():
+    finer = _Counting(np.array([[3.0, 1.0, 2.0]], np.float32))
+    rows = np.array([[1, 2, -1]])
+    found, near = refine_within(rows, np.array([[0, 1, np.inf]], np.float32), finer, 5)
+    np.testing.assert_array_equal(found, [[1, 2, -1, -1, -1]])
+    np.testing.assert_array_equal(near, [[1, 2, np.inf, np.inf, np.inf]])
+    none, _ = refine_within(np.empty((2, 0), np.int64), np.empty((2, 0), np.float32), finer, 3)
+    assert (none == -1).all()
+
+
+@over_metrics
+def test_collections_refine_what_the_bounds_leave(tmp_path, rng, metric):
+    base = unit_rows(reference.clustered(rng, 3000, 64))
+    queries = unit_rows(reference.clustered(rng, 20, 64))
+    with vecstore.open(tmp_path) as db:
+        for index in (None, HnswConfig(min_rows=100)):
+            docs = db.create_collection(
+                f"docs{index is None}", dim=64, metric=metric, scheme="rabitq", refine="full", index=index
+            )
+            docs.insert(np.arange(3000), base, {"even": [bool(i % 2 == 0) for i in range(3000)]})
+            docs.optimize()
+            exact, found = docs.search(queries, 10, exact=True), docs.search(queries, 10, ef=400)
+            assert (found.ids[:, :, None] == exact.ids[:, None, :]).any(axis=2).mean() > 0.95
+            np.testing.assert_array_equal(
+                found.distances[found.ids == exact.ids], exact.distances[found.ids == exact.ids]
+            )
+            filtered = docs.search(queries, 5, where="even = true", ef=400)
+            assert (filtered.ids % 2 == 0).all()

@@ -1,0 +1,197 @@
+"""``int4``: four bits a number of centred rows, two numbers a byte, with the range of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.errors import InvalidArgumentError
+from vecstore.kernels import int4 as kernels
+from vecstore.kernels.compiling import frozen
+from vecstore.kernels.distance import HalvesDot, HalvesL2, Operands
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
+from vecstore.schemes.checks import (
+    check_budget,
+    check_magnitude,
+    output_buffer,
+    queries_matrix,
+    stored_array,
+    table_matrix,
+)
+from vecstore.schemes.projected import products
+from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.types import F32, I64, U8, ArrayForm, Metric
+
+__all__ = ["Int4", "Int4Table"]
+
+#: Largest value: ranges of centred rows must be finite.
+LARGEST = 8e37
+#: Rows encoded between two reports of progress.
+_BLOCK_ROWS = 4096
+
+
+class Int4(Scheme, frozen=True, kw_only=True, tag="int4"):
+    """Subtract the mean of all rows, and round to 16 steps between the smallest and the largest number of a row.
+
+    That is ceil(dim / 2) + 8 bytes a row, and the mean. All steps are in float32: ``step = (max - min) / 15``, code =
+    round((x - min) / step), ties to even; decoded as ``centroid + (offset + step * code)``.
+
+    Attributes
+    ----------
+    version : int
+        Version of this config.
+
+    References
+    ----------
+    Aguerrebere et al., "Similarity search in the blink of an eye with compressed indices", VLDB 2023, section 3.1
+    (locally-adaptive vector quantisation, LVQ-4).
+    """
+
+    name: ClassVar[str] = "int4"
+    family: ClassVar[Family] = Family.QUANTISATION
+    paper: ClassVar[str] = "Aguerrebere et al., Similarity search in the blink of an eye, VLDB 2023"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        posthoc=True, fitting=Fitting.CODEC, appendable=False, exact=False, graph=True
+    )
+    row_arrays: ClassVar[tuple[str, ...]] = ("codes", "offsets", "steps")
+
+    version: Literal[1] = 1
+
+    @classmethod
+    def plan(
+        cls,
+        shape: TableShape,
+        budget: float | int,
+        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Give the config if the table fits the budget; see :meth:`Scheme.plan`."""
+        planned = cls.from_dict({**(parameters or {}), "scheme": cls.name})
+        check_budget(cls.name, shape, planned.nbytes(shape), budget)
+        return planned
+
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``codes``, ``offsets``, ``steps`` and ``centroid``."""
+        return {
+            "codes": ArrayForm(np.uint8, (shape.rows, -(-shape.dim // 2))),
+            "offsets": ArrayForm(np.float32, (shape.rows,)),
+            "steps": ArrayForm(np.float32, (shape.rows,)),
+            "centroid": ArrayForm(np.float32, (shape.dim,)),
+        }
+
+    def check(self, vectors: F32) -> None:
+        """Refuse values near the end of float32.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Names the first row that has one.
+        """
+        check_magnitude(self.name, vectors, LARGEST)
+
+    def fit(
+        self,
+        vectors: F32,
+        *,
+        frequency: NDArray[np.int64] | None = None,  # noqa: ARG002
+        seed: int = 0,  # noqa: ARG002
+        on_progress: Progress | None = None,
+    ) -> Int4Table:
+        """Round ``vectors`` float32[n, dim]; nothing is drawn, so the seed does not matter."""
+        matrix = table_matrix(vectors)
+        self.check(matrix)
+        shape = TableShape(*matrix.shape)
+        mean = matrix.mean(axis=0, dtype=np.float64) if len(matrix) else np.zeros(shape.dim)
+        centroid = mean.astype(np.float32)
+        codes = np.empty((shape.rows, -(-shape.dim // 2)), np.uint8)
+        offsets, steps = np.empty(shape.rows, np.float32), np.empty(shape.rows, np.float32)
+        for start in range(0, shape.rows, _BLOCK_ROWS):
+            part = slice(start, min(start + _BLOCK_ROWS, shape.rows))
+            kernels.quantise(frozen(matrix[part] - centroid), codes[part], offsets[part], steps[part])
+            if on_progress is not None:
+                on_progress(part.stop, shape.rows)
+        return Int4Table(self, shape, frozen(codes), frozen(offsets), frozen(steps), frozen(centroid))
+
+    def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> Int4Table:
+        """Make a table of its stored arrays (see :class:`Int4Table`); see :meth:`Scheme.open`."""
+        return Int4Table(
+            self,
+            shape,
+            frozen(stored_array(arrays, "codes", np.uint8, (shape.rows, -(-shape.dim // 2)))),
+            frozen(stored_array(arrays, "offsets", np.float32, (shape.rows,))),
+            frozen(stored_array(arrays, "steps", np.float32, (shape.rows,))),
+            frozen(stored_array(arrays, "centroid", np.float32, (shape.dim,))),
+        )
+
+
+class Int4Table:
+    """Rows of 4-bit codes with an offset and a step each.
+
+    Parameters
+    ----------
+    scheme : Int4
+    shape : TableShape
+    codes : uint8[n, ceil(dim / 2)]
+        Number j in the low half of byte j, number ceil(dim / 2) + j in its high half; frozen, as all arrays.
+    offsets, steps : float32[n]
+    centroid : float32[dim]
+    """
+
+    def __init__(self, scheme: Int4, shape: TableShape, codes: U8, offsets: F32, steps: F32, centroid: F32) -> None:
+        self.scheme = scheme
+        self.shape = shape
+        self.codes = codes
+        self.offsets = offsets
+        self.steps = steps
+        self.centroid = centroid
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
+        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
+
+        Raises
+        ------
+        NotFoundError
+            A row outside the table.
+        InvalidArgumentError
+            ``rows`` are not integers, or ``out`` cannot hold the result.
+        """
+        checked = check_rows(rows, self.shape.rows)
+        out = output_buffer(out, len(checked), self.shape.dim)
+        kernels.take(self.codes, self.offsets, self.steps, self.centroid, checked, out)
+        return out
+
+    def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
+        """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once: the centroid becomes a part of them."""
+        given = frozen(queries_matrix(queries, self.shape.dim))
+        operands: Operands
+        if metric is Metric.L2:
+            operands = HalvesL2(self.codes, self.offsets, self.steps, frozen(given - self.centroid))
+        else:
+            constants = bias_of(metric) - products(frozen(self.centroid[None, :]), given)[:, 0]
+            operands = HalvesDot(self.codes, self.offsets, self.steps, given, frozen(constants))
+        return KernelScorer(self.shape.rows, len(given), operands, operands)
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Give ``codes``, ``offsets``, ``steps`` and ``centroid``."""
+        return {"codes": self.codes, "offsets": self.offsets, "steps": self.steps, "centroid": self.centroid}
+
+    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
+        """Refuse: the mean is that of the rows there are.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Always.
+        """
+        raise InvalidArgumentError(
+            f"scheme 'int4' cannot take {len(vectors)} more rows: its mean is that of those it has; fit a new table",
+            field="scheme",
+        )

@@ -1,0 +1,237 @@
+"""``pq``: product quantisation, with codes of 8 bits or, for scans in registers, of 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.errors import InvalidArgumentError
+from vecstore.kernels import lookup, tiers
+from vecstore.kernels.compiling import frozen
+from vecstore.kernels.distance import PartSums
+from vecstore.kernels.nibbles import ENTRIES, NibbleSteps, NibbleSums
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
+from vecstore.schemes.checks import (
+    allowed_bytes,
+    check_floor,
+    output_buffer,
+    queries_matrix,
+    stored_array,
+    table_matrix,
+)
+from vecstore.schemes.nibbles import blocked, blocks_shape, code_rows, rounded
+from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.schemes.tiered_kmeans import nearest, tiered_centroids
+from vecstore.types import F32, I64, U8, ArrayForm, Metric
+
+__all__ = ["Pq", "PqTable"]
+
+
+class Pq(Scheme, frozen=True, kw_only=True, tag="pq"):
+    """A row is ``parts`` centroids side by side, each of dim / parts floats: one code of ``bits`` bits a part.
+
+    A distance is a sum of table entries, one a part; nothing is decoded. With 4 bits, scans find the entries of 16 rows
+    at once in registers, rounded to whole steps; what they find is scored again.
+
+    Attributes
+    ----------
+    parts : int
+        Codes a row; divides dim.
+    bits : int
+        4 or 8: 16 or 256 centroids a part.
+    version : int
+        Version of this config.
+
+    References
+    ----------
+    Jegou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011, sections III and IV
+    (asymmetric distances); 4 bits as in Andre, Kermarrec and Le Scouarnec, "Cache locality is not enough", VLDB 2015.
+    """
+
+    name: ClassVar[str] = "pq"
+    family: ClassVar[Family] = Family.QUANTISATION
+    paper: ClassVar[str] = "Jegou, Douze and Schmid, Product Quantization for Nearest Neighbor Search, TPAMI 2011"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        posthoc=True, fitting=Fitting.CODEC, appendable=False, exact=False, graph=True
+    )
+    row_arrays: ClassVar[tuple[str, ...]] = ("codes",)
+
+    parts: int
+    bits: Literal[4, 8] = 4
+    version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        """Check the number of parts."""
+        super().__post_init__()
+        if self.parts < 1:
+            raise InvalidArgumentError(f"{self.name}.parts: expected at least 1, got {self.parts}", field="parts")
+
+    @classmethod
+    def plan(
+        cls,
+        shape: TableShape,
+        budget: float | int,
+        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Give the most parts that fit the budget; see :meth:`Scheme.plan`."""
+        given = {**(parameters or {}), "scheme": cls.name}
+        divisors = [parts for parts in range(1, shape.dim + 1) if shape.dim % parts == 0]
+        candidates = [cls.from_dict({"parts": parts, **given}) for parts in divisors]
+        allowed = allowed_bytes(shape, budget)
+        check_floor(cls.name, allowed, min(scheme.nbytes(shape) for scheme in candidates))
+        return [scheme for scheme in candidates if scheme.nbytes(shape) <= allowed][-1]
+
+    @property
+    def centroids(self) -> int:
+        """Centroids of a part."""
+        return 1 << self.bits
+
+    def width(self, dim: int) -> int:
+        """Give the floats of a centroid.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The parts do not divide ``dim``.
+        """
+        if dim % self.parts:
+            raise InvalidArgumentError(
+                f"{self.name}.parts: {self.parts} does not divide {dim} dimensions", field="parts"
+            )
+        return dim // self.parts
+
+    def check_collection(self, dim: int, metric: Metric) -> None:  # noqa: ARG002
+        """Refuse parts that do not divide the dimensions."""
+        self.width(dim)
+
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give ``codebook``, and ``codes`` (8 bits) or ``blocks`` (4 bits)."""
+        return {
+            "codebook": ArrayForm(np.float32, (self.parts, self.centroids, self.width(shape.dim))),
+            self._codes_name: ArrayForm(np.uint8, self._codes_shape(shape)),
+        }
+
+    @property
+    def _codes_name(self) -> str:
+        return "codes" if self.bits == 8 else "blocks"
+
+    def _codes_shape(self, shape: TableShape) -> tuple[int, ...]:
+        return (shape.rows, self.parts) if self.bits == 8 else blocks_shape(shape.rows, -(-self.parts // 2))
+
+    def fit(
+        self,
+        vectors: F32,
+        *,
+        frequency: NDArray[np.int64] | None = None,  # noqa: ARG002
+        seed: int = 0,
+        on_progress: Progress | None = None,
+    ) -> PqTable:
+        """Compute centroids of ``vectors`` float32[n, dim] by k-means, part by part, and give each row its nearest."""
+        matrix = table_matrix(vectors)
+        shape = TableShape(*matrix.shape)
+        width = self.width(shape.dim)
+        codebook = np.empty((self.parts, self.centroids, width), np.float32)
+        numbers = np.empty((shape.rows, self.parts), np.uint8)
+        generator = np.random.default_rng(seed)
+        for part in range(self.parts):
+            own = np.ascontiguousarray(matrix[:, part * width : (part + 1) * width])
+            codebook[part] = tiered_centroids(own, own[:0], self.centroids, self.centroids, generator)
+            numbers[:, part] = nearest(own, codebook[part])[0]
+            if on_progress is not None:
+                on_progress(shape.rows * (part + 1) // self.parts, shape.rows)
+        return PqTable(self, shape, frozen(codebook), frozen(numbers) if self.bits == 8 else _blocks(numbers))
+
+    def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> PqTable:
+        """Make a table of the stored ``codebook``, and ``codes`` or ``blocks``; see :meth:`Scheme.open`."""
+        codebook = stored_array(arrays, "codebook", np.float32, (self.parts, self.centroids, self.width(shape.dim)))
+        codes = stored_array(arrays, self._codes_name, np.uint8, self._codes_shape(shape))
+        return PqTable(self, shape, frozen(codebook), frozen(codes))
+
+
+def _blocks(numbers: U8) -> U8:
+    """Give codes uint8[n, M] below 16 in blocks, two a byte (see :mod:`vecstore.kernels.nibbles`)."""
+    even = np.pad(numbers, ((0, 0), (0, numbers.shape[1] % 2)))
+    return blocked(even[:, ::2] | np.left_shift(even[:, 1::2], np.uint8(4)))
+
+
+class PqTable:
+    """A codebook, and the codes of all rows.
+
+    Parameters
+    ----------
+    scheme : Pq
+    shape : TableShape
+    codebook : float32[parts, centroids, dim / parts]
+        Frozen, as all arrays.
+    codes : uint8[n, parts] or uint8[ceil(n / 16), ceil(parts / 2), 16]
+        Of 8 bits, or of 4 bits in blocks.
+    """
+
+    def __init__(self, scheme: Pq, shape: TableShape, codebook: F32, codes: U8) -> None:
+        self.scheme = scheme
+        self.shape = shape
+        self.codebook = codebook
+        self.codes = codes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.codebook.nbytes + self.codes.nbytes
+
+    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
+        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
+
+        Raises
+        ------
+        NotFoundError
+            A row outside the table.
+        InvalidArgumentError
+            ``rows`` are not integers, or ``out`` cannot hold the result.
+        """
+        checked = check_rows(rows, self.shape.rows)
+        out = output_buffer(out, len(checked), self.shape.dim)
+        parts, centroids, width = self.codebook.shape
+        numbers = self.codes[checked] if self.scheme.bits == 8 else code_rows(self.codes, checked, parts)
+        places = (numbers + np.arange(parts) * centroids).ravel().astype(np.int64)
+        lookup.take(self.codebook.reshape(-1, width), frozen(places), out.reshape(-1, width))
+        return out
+
+    def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
+        """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once: tables of what each centroid adds."""
+        given = frozen(queries_matrix(queries, self.shape.dim))
+        parts, centroids, _ = self.codebook.shape
+        tables = np.empty((len(given), parts, centroids), np.float32)
+        bias = np.float32(0) if metric is Metric.L2 else bias_of(metric)
+        fill = tiers.squared_distances if metric is Metric.L2 else tiers.negative_dots
+        fill(self.codebook, given, tables)
+        if self.scheme.bits == 8:
+            sums = PartSums(frozen(tables), self.codes, bias)
+            return KernelScorer(self.shape.rows, len(given), sums, sums)
+        padded = np.zeros((len(given), 2 * self.codes.shape[1], ENTRIES), np.float32)
+        padded[:, :parts] = tables
+        exact = NibbleSums(self.codes, frozen(padded), bias)
+        steps = rounded(exact.tables)
+        quick = NibbleSteps(self.codes, steps.tables, steps.steps, frozen(steps.bases + bias))
+        return KernelScorer(self.shape.rows, len(given), exact, quick)
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Give ``codebook``, and ``codes`` (8 bits) or ``blocks`` (4 bits)."""
+        return {"codebook": self.codebook, "codes" if self.scheme.bits == 8 else "blocks": self.codes}
+
+    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
+        """Refuse: the centroids were computed for the rows there are.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Always.
+        """
+        raise InvalidArgumentError(
+            f"scheme {self.scheme.name!r} cannot take {len(vectors)} more rows: its centroids suit those it has; fit a "
+            "new table",
+            field="scheme",
+        )

@@ -1,0 +1,297 @@
+"""``transformed``: transforms in front of any codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.errors import BudgetInfeasible, InvalidArgumentError
+from vecstore.kernels.compiling import frozen
+from vecstore.kernels.distance import Shifted
+from vecstore.kernels.scoring import Scorer
+from vecstore.schemes.base import Capabilities, CompressedTable, Family, Fitting, Progress, Scheme, TableShape
+from vecstore.schemes.checks import allowed_bytes, check_floor, output_buffer, queries_matrix, table_matrix
+from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.schemes.transforms import Step, Transform, parse_transforms, salts_of
+from vecstore.types import F32, I64, ArrayForm, Metric
+
+__all__ = ["INNER", "Transformed", "TransformedTable", "named"]
+
+#: What names of the arrays of the codec begin with.
+INNER = "inner."
+
+
+class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
+    """Rows go through transforms before a codec encodes them; queries go through the same ones once.
+
+    ``centre`` subtracts the mean; ``pca:K`` keeps the K directions that hold most of the squared lengths (of the
+    variance, behind ``centre``); ``rotate`` rotates at random; ``truncate:K`` keeps the first K numbers; ``unit`` gives
+    rows the length 1 (for cosine, behind ``truncate``); ``remove:K`` takes out the K directions that hold most.
+
+    Distances are exactly those to the decoded rows, for every metric: what a transform changes for all rows alike is
+    added once a query. ``unit`` and ``remove`` change the rows themselves and are not undone.
+
+    Attributes
+    ----------
+    transform : str
+        The chain, in order, such as ``"centre|pca:192|rotate"``.
+    inner : dict
+        JSON config of the codec behind it: a scheme that can be fitted to a matrix and has kernel operands.
+    version : int
+        Version of this config.
+
+    References
+    ----------
+    Pearson, "On Lines and Planes of Closest Fit to Systems of Points in Space", 1901 (``pca``); Kusupati et al.,
+    "Matryoshka Representation Learning", NeurIPS 2022 (``truncate``, ``unit``); Mu and Viswanath, "All-but-the-Top",
+    ICLR 2018, algorithm 1 (``centre|remove:K``); ``rotate``: :mod:`vecstore.kernels.rotation`.
+    """
+
+    name: ClassVar[str] = "transformed"
+    family: ClassVar[Family] = Family.DIMENSION
+    paper: ClassVar[str] = "Kusupati et al., Matryoshka Representation Learning, NeurIPS 2022"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        posthoc=True, fitting=Fitting.CODEC, appendable=False, exact=False, graph=True
+    )
+    row_arrays: ClassVar[tuple[str, ...]] = ()
+
+    transform: str
+    inner: dict[str, Any]
+    version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        """Check the chain and the inner config."""
+        super().__post_init__()
+        parse_transforms(self.transform)
+        capabilities = self.inner_scheme.capabilities
+        if self.inner_scheme.name == self.name or not (capabilities.posthoc and capabilities.graph):
+            raise InvalidArgumentError(
+                f"transformed.inner: {self.inner_scheme.name!r} takes no transforms in front of it; use a scheme that "
+                "can be fitted to a matrix and searched by graphs, such as 'int8'",
+                field="inner",
+            )
+
+    @property
+    def transforms(self) -> tuple[Transform, ...]:
+        """The transforms, in order."""
+        return parse_transforms(self.transform)
+
+    @property
+    def inner_scheme(self) -> Scheme:
+        """The codec behind the transforms."""
+        from vecstore.schemes import from_config  # the registry imports this module
+
+        return from_config(self.inner)
+
+    def widths(self, dim: int) -> list[int]:
+        """Give the dimensions that reach each transform, and those that reach the codec."""
+        return widths_of(self.transforms, dim)
+
+    @classmethod
+    def plan(
+        cls,
+        shape: TableShape,
+        budget: float | int,
+        frequency: NDArray[np.int64] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Plan the codec with the bytes that the transforms leave; see :meth:`Scheme.plan`.
+
+        Without a ``transform``, it is ``centre|pca:K`` with the largest K that fits. Without ``inner``, that is int8.
+        ``inner`` may lack the parameters that a budget decides.
+        """
+        given = {"inner": {"scheme": "int8"}, **(parameters or {})}
+        allowed = allowed_bytes(shape, budget)
+        if "transform" in given:
+            return cls._with_inner(given, shape, allowed, frequency)
+        floor = allowed
+        for width in range(shape.dim, 0, -1):
+            try:
+                return cls._with_inner(given | {"transform": f"centre|pca:{width}"}, shape, allowed, frequency)
+            except BudgetInfeasible as error:
+                floor = error.floor
+        check_floor(cls.name, allowed, floor)
+        raise InvalidArgumentError(f"transformed: there are no transforms for {shape}", field="transform")
+
+    @classmethod
+    def _with_inner(
+        cls, given: Mapping[str, Any], shape: TableShape, allowed: int, frequency: NDArray[np.int64] | None
+    ) -> Self:
+        """Plan the codec behind the chain of ``given``."""
+        from vecstore.schemes import get  # the registry imports this module
+
+        transforms = parse_transforms(given["transform"])
+        widths = widths_of(transforms, shape.dim)
+        own = sum(form.nbytes for form in transform_forms(transforms, shape.dim).values())
+        rest = {name: value for name, value in given["inner"].items() if name != "scheme"}
+        inner = get(given["inner"].get("scheme", ""))
+        within = TableShape(shape.rows, widths[-1])
+        try:
+            chosen = inner.plan(within, max(allowed - own, 0), frequency, rest)
+        except BudgetInfeasible as error:
+            check_floor(cls.name, allowed, own + error.floor)
+            raise
+        check_floor(cls.name, allowed, own + chosen.nbytes(within))
+        return cls.from_dict({**given, "inner": chosen.to_dict(), "scheme": cls.name})
+
+    def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
+        """Give those of the transforms, named ``<number>.<array>``, and of the codec, named ``inner.<array>``."""
+        within = TableShape(shape.rows, self.widths(shape.dim)[-1])
+        inner = {f"{INNER}{name}": form for name, form in self.inner_scheme.array_forms(within).items()}
+        return transform_forms(self.transforms, shape.dim) | inner
+
+    def check_collection(self, dim: int, metric: Metric) -> None:
+        """Refuse transforms to more dimensions than there are, and ``unit`` where lengths count."""
+        widths = self.widths(dim)
+        if metric is not Metric.COSINE and any(step.name == "unit" for step in self.transforms):
+            raise InvalidArgumentError(
+                f"transform: 'unit' drops the lengths of rows, which count for the metric {metric.value!r}; "
+                "leave it out",
+                field="transform",
+            )
+        self.inner_scheme.check_collection(widths[-1], metric)
+
+    def check(self, vectors: F32) -> None:
+        """Refuse values that might pass the range of the codec once they were moved and rotated."""
+        if vectors.size:
+            with np.errstate(over="ignore"):
+                reach = 2 * np.sqrt(vectors.shape[1]) * np.abs(vectors).max(axis=1, keepdims=True)
+            self.inner_scheme.check(np.minimum(reach, np.finfo(np.float32).max).astype(np.float32))
+
+    def fit(
+        self,
+        vectors: F32,
+        *,
+        frequency: NDArray[np.int64] | None = None,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+    ) -> TransformedTable:
+        """Fit each transform to the rows ``vectors`` float32[n, dim] as they reach it, and then the codec."""
+        matrix = table_matrix(vectors)
+        rows, steps = matrix, []
+        self.widths(matrix.shape[1])
+        for transform, salt in zip(self.transforms, salts_of(seed, len(self.transforms)), strict=True):
+            step = transform.fit(rows, salt)
+            rows = step.encode(rows)
+            steps.append(step)
+        inner = self.inner_scheme.fit(rows, frequency=frequency, seed=seed, on_progress=on_progress)
+        return TransformedTable(self, TableShape(*matrix.shape), tuple(steps), inner)
+
+    def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> TransformedTable:
+        """Make a table of stored arrays, named ``<number>.<array>`` and ``inner.<array>``; see :meth:`Scheme.open`."""
+        widths = self.widths(shape.dim)
+        steps = [
+            transform.open(width, named(arrays, f"{number}."))
+            for number, (transform, width) in enumerate(zip(self.transforms, widths, strict=False))
+        ]
+        inner = self.inner_scheme.open(TableShape(shape.rows, widths[-1]), named(arrays, INNER))
+        return TransformedTable(self, shape, tuple(steps), inner)
+
+
+def widths_of(transforms: tuple[Transform, ...], dim: int) -> list[int]:
+    """Give the dimensions that reach each transform, and those behind the last."""
+    widths = [dim]
+    for transform in transforms:
+        widths.append(transform.width(widths[-1]))
+    return widths
+
+
+def transform_forms(transforms: tuple[Transform, ...], dim: int) -> dict[str, ArrayForm]:
+    """Give the arrays of transforms for rows of ``dim`` numbers, named ``<number>.<array>``."""
+    by_step = [step.array_forms(width) for step, width in zip(transforms, widths_of(transforms, dim), strict=False)]
+    return {f"{number}.{name}": form for number, forms in enumerate(by_step) for name, form in forms.items()}
+
+
+def named(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Give the arrays whose names begin with ``prefix``, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+class TransformedTable:
+    """Steps, and a table of what they make of the rows.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    shape : TableShape
+    steps : tuple of Step
+        In the order of encoding.
+    inner : CompressedTable
+        With a scorer of kernel operands.
+    """
+
+    def __init__(self, scheme: Scheme, shape: TableShape, steps: tuple[Step, ...], inner: CompressedTable) -> None:
+        self.scheme = scheme
+        self.shape = shape
+        self.steps = steps
+        self.inner = inner
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
+        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
+
+        Raises
+        ------
+        NotFoundError
+            A row outside the table.
+        InvalidArgumentError
+            ``rows`` are not integers, or ``out`` cannot hold the result.
+        """
+        checked = check_rows(rows, self.shape.rows)
+        out = output_buffer(out, len(checked), self.shape.dim)
+        decoded = self.inner.lookup(checked)
+        for step in reversed(self.steps):
+            decoded = step.decode(decoded)
+        out[:] = decoded
+        return out
+
+    def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
+        """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows.
+
+        Cosine is scored as inner products behind the transforms, because rows there have other lengths.
+        """
+        prepared = queries_matrix(queries, self.shape.dim)
+        squared = metric is Metric.L2
+        added = np.full(len(prepared), 0 if squared else bias_of(metric), np.float32)
+        for step in self.steps:
+            prepared, more = step.prepare(prepared, squared=squared)
+            added += more
+        scorer = self.inner.scorer(prepared, Metric.L2 if squared else Metric.IP)
+        return shifted_scorer(scorer, self.shape.rows, frozen(added))
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Give the arrays of the steps, named ``<number>.<array>``, and those of the codec, named ``inner.<array>``."""
+        own = {f"{number}.{name}": a for number, step in enumerate(self.steps) for name, a in step.arrays.items()}
+        return own | {f"{INNER}{name}": array for name, array in self.inner.arrays().items()}
+
+    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
+        """Refuse: the transforms were fitted to the rows there are.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Always.
+        """
+        raise InvalidArgumentError(
+            f"scheme {self.scheme.name!r} cannot take {len(vectors)} more rows: its transforms suit those it has; "
+            "fit a new table",
+            field="scheme",
+        )
+
+
+def shifted_scorer(scorer: Scorer, n_rows: int, offsets: F32) -> KernelScorer:
+    """Give the scorer whose distances are those of another with operands, plus ``offsets`` float32[q]."""
+    if scorer.operands is None or scorer.traversal is None:
+        raise InvalidArgumentError("transformed.inner: the scheme has no kernel operands", field="inner")
+    exact = Shifted(scorer.operands, offsets)
+    quick = exact if scorer.traversal is scorer.operands else Shifted(scorer.traversal, offsets)
+    bounds = scorer.bounds if isinstance(scorer, KernelScorer) else None
+    shifted_bounds = None if bounds is None else lambda: Shifted(bounds(), offsets)
+    return KernelScorer(n_rows, len(offsets), exact, quick, shifted_bounds)
