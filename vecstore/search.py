@@ -12,7 +12,7 @@ from vecstore.index.exact import exact_search
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
 from vecstore.kernels.topk import nearest_rows
-from vecstore.schemes.scorer import bounding, coarse
+from vecstore.schemes.scorer import bounding, coarse, quick
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import RowSet, SourceView, View
@@ -120,7 +120,7 @@ def _search_source(
 
 
 def scan_in_stages(scorer: Scorer, finer: Scorer, n_queries: int, rows: int | I64, k: int) -> tuple[I64, F32]:
-    """Find the k nearest of all rows by a quick scan, and score again what it finds.
+    """Find the k nearest of all rows by a quick scan, and score again what it finds, where that is worth it.
 
     Parameters
     ----------
@@ -145,11 +145,11 @@ def scan_in_stages(scorer: Scorer, finer: Scorer, n_queries: int, rows: int | I6
     if bounds is not None:
         depth = min(max(BOUNDED_FACTOR * k, BOUNDED_MIN), total)
         return refine_within(*exact_search(bounds, n_queries, rows, depth), finer, k)
-    quick = coarse(scorer)
-    if quick is finer:
+    first = quick(scorer) if finer is scorer else coarse(scorer)
+    if first is finer:
         return exact_search(scorer, n_queries, rows, k)
     wanted = max(RERANK_FACTOR * k, RERANK_MIN) if finer is scorer else max(SCAN_RERANK_FACTOR * k, SCAN_RERANK_MIN)
-    return _scored_again(exact_search(quick, n_queries, rows, min(wanted, total))[0], finer, k)
+    return _scored_again(exact_search(first, n_queries, rows, min(wanted, total))[0], finer, k)
 
 
 def _scored_again(rows: I64, finer: Scorer, k: int) -> tuple[I64, F32]:

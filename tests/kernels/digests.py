@@ -1,8 +1,13 @@
-"""Print digests of the outputs of all kernels, and how many were compiled; run by test_portability in subprocesses."""
+"""Print digests of a group of kernels' outputs, and how many were compiled: ``python -m tests.kernels.digests GROUP``.
+
+Run by test_portability in subprocesses.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import sys
+from functools import partial
 
 import numpy as np
 
@@ -11,12 +16,12 @@ from vecstore import schemes
 from vecstore.config import HnswConfig
 from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
-from vecstore.kernels import distance, graph, lookup, quantise, topk
+from vecstore.kernels import distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk
 from vecstore.schemes.scorer import bounding, coarse
 from vecstore.types import Metric, unit_rows
 
 #: Schemes without settings whose arrays follow from the rows by exact arithmetic (others go through LAPACK or draws).
-FITTED = ("full", "float16", "int8", "int16", "alpt")
+FLOATS, INTEGERS = ("full", "float16"), ("int8", "int16", "alpt")
 #: Walks take long to compile; these two use all kinds of arithmetic, floats and integers.
 WALKED = ("full", "int8")
 #: Codes of bits, which take instructions of their own; their scans are coarse ones and, for rabitq, of bounds.
@@ -30,28 +35,34 @@ def digest(*arrays):
     return together.hexdigest()[:16]
 
 
-def main():
+def scans(names):
+    """Look-ups, scans and re-ranking of rows of numbers."""
+    for label, rows, queries, name, metric in cases(names):
+        table = schemes.from_config(name).fit(rows)
+        scorer = table.scorer(queries, metric)
+        chosen = np.arange(0, 600, 7)
+        gathered = np.empty((9, len(chosen)), np.float32)
+        scorer.gather(chosen, gathered)
+        reranked = np.empty((9, 10), np.float32)
+        found = exact_search(scorer, 9, 600, 10)
+        scorer.rerank(found[0], reranked)
+        print(label, digest(table.lookup(chosen), gathered, *found, reranked))
+
+
+def walks():
+    """Graph searches, with and without a mask."""
+    for label, rows, queries, name, metric in cases(WALKED):
+        scorer = schemes.from_config(name).fit(rows).scorer(queries, metric)
+        # hnswlib picks its own instructions, so its graphs differ between processors: make one by hand.
+        links = graph_of(rows)
+        hits = links.search(scorer, 9, 10, 20)
+        kept = links.search(scorer, 9, 10, 20, mask=np.arange(600) % 3 == 0)
+        print(label, digest(*hits, *kept))
+
+
+def packed():
+    """Scans of codes of bits."""
     rng = np.random.default_rng(3)
-    for dim in (3, 33, 100, 128):
-        rows = unit_rows(reference.clustered(rng, 600, dim))
-        queries = unit_rows(reference.clustered(rng, 9, dim))
-        for metric in (Metric.L2, Metric.COSINE):
-            # hnswlib picks its own instructions, so its graphs differ between processors: make one by hand.
-            links = graph_of(rows)
-            for name in FITTED:
-                table = schemes.from_config(name).fit(rows)
-                scorer = table.scorer(queries, metric)
-                chosen = np.arange(0, 600, 7)
-                gathered = np.empty((9, len(chosen)), np.float32)
-                scorer.gather(chosen, gathered)
-                reranked = np.empty((9, 10), np.float32)
-                found = exact_search(scorer, 9, 600, 10)
-                scorer.rerank(found[0], reranked)
-                print(dim, metric, name, digest(table.lookup(chosen), gathered, *found, reranked))
-                if name in WALKED:
-                    hits = links.search(scorer, 9, 10, 20)
-                    kept = links.search(scorer, 9, 10, 20, mask=np.arange(600) % 3 == 0)
-                    print(dim, metric, name, digest(*hits, *kept))
     rows, queries = unit_rows(reference.clustered(rng, 100, 77)), unit_rows(reference.clustered(rng, 6, 77))
     for name in PACKED:
         scorer = schemes.from_config(name).fit(rows).scorer(queries, Metric.COSINE)
@@ -59,9 +70,28 @@ def main():
             scanned = np.empty((6, 100), np.float32)
             one.scan(0, 100, scanned)
             print(name, digest(scanned))
+
+
+#: What one process prints: little enough to compile in a minute or two on a busy machine.
+GROUPS = {"floats": partial(scans, FLOATS), "integers": partial(scans, INTEGERS), "walks": walks, "packed": packed}
+
+
+def cases(names):
+    """Give a label, rows, queries, the scheme and the metric, for each scheme, number of dimensions and metric."""
+    rng = np.random.default_rng(3)
+    for dim in (3, 33, 100, 128):
+        rows = unit_rows(reference.clustered(rng, 600, dim))
+        queries = unit_rows(reference.clustered(rng, 9, dim))
+        for metric in (Metric.L2, Metric.COSINE):
+            for name in names:
+                yield f"{dim} {metric} {name}", rows, queries, name, metric
+
+
+def main(group):
+    GROUPS[group]()
     kernels = [
         value
-        for module in (distance, graph, lookup, quantise, topk)
+        for module in (distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk)
         for value in vars(module).values()
         if hasattr(value, "stats")
     ]
@@ -84,4 +114,4 @@ def graph_of(rows):
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

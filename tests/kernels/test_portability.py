@@ -9,22 +9,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernels.digests import GROUPS
 from vecstore.kernels import intrinsics
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(module, cache, **environment):
+def digests(group, cache, **environment):
+    """Give what a process prints that keeps compiled code in ``cache``: digests, and how many kernels it compiled."""
     settings = {**os.environ, "NUMBA_CACHE_DIR": str(cache), **environment}
-    command = [sys.executable, "-m", module]
+    command = [sys.executable, "-m", "tests.kernels.digests", group]
     done = subprocess.run(command, cwd=ROOT, env=settings, check=True, capture_output=True, text=True)
-    return done.stdout
+    *lines, compiled = done.stdout.splitlines()
+    return lines, compiled
 
 
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
+@pytest.fixture(scope="module", params=GROUPS)
+def native(request, tmp_path_factory):
+    """A group of kernels, and what a first process prints that runs them."""
     cache = tmp_path_factory.mktemp("cache")
-    return cache, run("tests.kernels.digests", cache)
+    return request.param, cache, digests(request.param, cache)
 
 
 @pytest.mark.slow
@@ -39,15 +43,16 @@ def native(tmp_path_factory):
 def test_results_do_not_depend_on_the_processor(native, tmp_path, processor):
     if "generic" not in processor.values() and not intrinsics.has_feature("avx2"):
         pytest.skip("this processor has no AVX2")
-    digests = run("tests.kernels.digests", tmp_path, **processor).splitlines()
-    assert digests[:-1] == native[1].splitlines()[:-1]
+    group, _, (lines, _) = native
+    assert lines
+    assert digests(group, tmp_path, **processor)[0] == lines
 
 
 @pytest.mark.slow
 def test_a_second_process_compiles_nothing(native):
-    cache, first = native
-    assert first.splitlines()[-1] != "compiled: 0"
-    assert run("tests.kernels.digests", cache).splitlines()[-1] == "compiled: 0"
+    group, cache, (lines, compiled) = native
+    assert compiled != "compiled: 0"
+    assert digests(group, cache) == (lines, "compiled: 0")
 
 
 def test_features_follow_numbas_settings(monkeypatch):

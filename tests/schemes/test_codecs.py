@@ -7,9 +7,12 @@ import pytest
 
 from tests import reference
 from vecstore import schemes
+from vecstore.config import with_transform
 from vecstore.errors import InvalidArgumentError
+from vecstore.index.exact import exact_search
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.scorer import coarse
+from vecstore.search import scan_in_stages
 from vecstore.types import Metric, unit_rows
 
 
@@ -120,7 +123,7 @@ def test_quick_scans_are_within_the_rounding_of_their_tables(rng, rows, queries,
 
 
 def test_parts_that_do_not_divide_the_dimensions_are_refused(rows):
-    for name in ("pq", "opq"):
+    for name in ("pq", "opq", "mgqe"):
         with pytest.raises(InvalidArgumentError, match="7 does not divide 48"):
             fitted(rows, name, parts=7)
         with pytest.raises(InvalidArgumentError, match="7 does not divide 48"):
@@ -139,3 +142,15 @@ def test_an_opq_rotation_is_orthonormal_and_counts(rows):
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(48), atol=1e-5)
     assert table.nbytes - fitted(rows, "pq", parts=6).nbytes == 48 * 48 * 4
     assert table.scheme.nbytes(TableShape(300, 48)) == table.nbytes
+
+
+@pytest.mark.parametrize("transform", [None, "rotate"])
+def test_int8_without_a_finer_copy_is_scanned_exactly(rng, transform):
+    # Neighbours so near one another that a query rounded to int8 orders them otherwise.
+    together = (rng.standard_normal(48) + 0.005 * rng.standard_normal((407, 48))).astype(np.float32)
+    scheme = with_transform("int8", transform)
+    scorer = schemes.from_config(scheme).fit(together[:400]).scorer(together[400:], Metric.L2)
+    exact = exact_search(scorer, 7, 400, 5)
+    assert (exact_search(coarse(scorer), 7, 400, 24)[0] != exact_search(scorer, 7, 400, 24)[0]).any()
+    for found, expected in zip(scan_in_stages(scorer, scorer, 7, 400, 5), exact, strict=True):
+        np.testing.assert_array_equal(found, expected)

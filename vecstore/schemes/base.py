@@ -302,7 +302,7 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
             Names the row and the reason.
         """
 
-    def check_collection(self, dim: int, metric: Metric) -> None:
+    def check_collection(self, dim: int, metric: Metric) -> None:  # noqa: ARG002
         """Refuse what vectors of a collection cannot be encoded with, before there are any.
 
         Parameters
@@ -317,6 +317,8 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
         InvalidArgumentError
             Says why, and what to do.
         """
+        # Settings that do not fit the dimensions, such as parts that do not divide them, have no arrays.
+        self.array_forms(TableShape(0, dim))
 
     @abstractmethod
     def fit(

@@ -164,7 +164,7 @@ class BinaryTable:
             frozen(lengths * np.float32(-2 / self.shape.dim)),
             frozen(constants + lengths),
         )
-        return KernelScorer(self.shape.rows, len(given), exact, quick)
+        return KernelScorer(self.shape.rows, len(given), exact, quick, scanned=quick)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``words``."""

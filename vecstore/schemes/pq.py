@@ -104,10 +104,6 @@ class Pq(Scheme, frozen=True, kw_only=True, tag="pq"):
             )
         return dim // self.parts
 
-    def check_collection(self, dim: int, metric: Metric) -> None:  # noqa: ARG002
-        """Refuse parts that do not divide the dimensions."""
-        self.width(dim)
-
     def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
         """Give ``codebook``, and ``codes`` (8 bits) or ``blocks`` (4 bits)."""
         return {
@@ -216,7 +212,7 @@ class PqTable:
         exact = NibbleSums(self.codes, frozen(padded), bias)
         steps = rounded(exact.tables)
         quick = NibbleSteps(self.codes, steps.tables, steps.steps, frozen(steps.bases + bias))
-        return KernelScorer(self.shape.rows, len(given), exact, quick)
+        return KernelScorer(self.shape.rows, len(given), exact, quick, scanned=quick)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``codebook``, and ``codes`` (8 bits) or ``blocks`` (4 bits)."""

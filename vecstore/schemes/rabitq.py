@@ -258,7 +258,9 @@ class RabitqTable:
             prepared.offsets,
             *prepared[2:],
         )
-        return KernelScorer(self.shape.rows, n_queries, exact, quick, lambda: self._bounds(quick, prepared))
+        return KernelScorer(
+            self.shape.rows, n_queries, exact, quick, lambda: self._bounds(quick, prepared), scanned=quick
+        )
 
     def _prepared(self, queries: F32, metric: Metric) -> _Prepared:
         """Rotate the queries, for squared distances as residuals of the centroid.

@@ -14,13 +14,20 @@ from vecstore.kernels.lookup import first_outside
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, Metric
 
-__all__ = ["CheckedScorer", "KernelScorer", "bias_of", "bounding", "check_rows", "coarse"]
+__all__ = ["CheckedScorer", "KernelScorer", "bias_of", "bounding", "check_rows", "coarse", "quick"]
 
 
 def coarse(scorer: Scorer) -> Scorer:
     """Give the scorer that computes what graph walks compute: quicker, for results that are scored again."""
     if isinstance(scorer, KernelScorer) and scorer.traversal is not scorer.operands:
         return scorer.with_operands(scorer.traversal)
+    return scorer
+
+
+def quick(scorer: Scorer) -> Scorer:
+    """Give the scorer for scans of all rows without a finer copy; the same one where that is quick enough."""
+    if isinstance(scorer, KernelScorer) and scorer.scanned is not scorer.operands:
+        return scorer.with_operands(scorer.scanned)
     return scorer
 
 
@@ -69,6 +76,9 @@ class KernelScorer:
         Arrays for graph walks; the same object where there is nothing coarser.
     bounds : callable, optional
         Gives arrays for what the true distances of rows are hardly ever below, where the scheme knows that.
+    scanned : Operands, optional
+        Arrays for scans without a finer copy, whose results are scored again with ``operands``; for codes whose exact
+        distances take many times as long. Either ``traversal`` or ``operands``, which it is where not given.
     """
 
     def __init__(
@@ -78,10 +88,12 @@ class KernelScorer:
         operands: Operands,
         traversal: Operands,
         bounds: Callable[[], Operands] | None = None,
+        scanned: Operands | None = None,
     ) -> None:
         self.operands = operands
         self.traversal = traversal
         self.bounds = bounds
+        self.scanned = operands if scanned is None else scanned
         self._n_rows = n_rows
         self._n_queries = n_queries
 

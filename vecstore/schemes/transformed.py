@@ -292,6 +292,9 @@ def shifted_scorer(scorer: Scorer, n_rows: int, offsets: F32) -> KernelScorer:
         raise InvalidArgumentError("transformed.inner: the scheme has no kernel operands", field="inner")
     exact = Shifted(scorer.operands, offsets)
     quick = exact if scorer.traversal is scorer.operands else Shifted(scorer.traversal, offsets)
-    bounds = scorer.bounds if isinstance(scorer, KernelScorer) else None
+    if not isinstance(scorer, KernelScorer):
+        return KernelScorer(n_rows, len(offsets), exact, quick)
+    bounds = scorer.bounds
     shifted_bounds = None if bounds is None else lambda: Shifted(bounds(), offsets)
-    return KernelScorer(n_rows, len(offsets), exact, quick, shifted_bounds)
+    scanned = exact if scorer.scanned is scorer.operands else quick
+    return KernelScorer(n_rows, len(offsets), exact, quick, shifted_bounds, scanned)
