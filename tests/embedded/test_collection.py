@@ -463,12 +463,12 @@ def test_everything_is_there_after_opening_again(tmp_path):
     "scheme", [{"scheme": "mgqe", "parts": 7}, {"scheme": "pq", "parts": 7}, {"scheme": "mde", "width": 9}]
 )
 def test_settings_that_do_not_fit_the_dimensions_are_refused_before_anything_is_written(db, scheme):
-    with pytest.raises(InvalidArgumentError, match="7 does not divide 8|width"):
+    with pytest.raises(InvalidArgumentError, match=r"7 does not divide 8|width"):
         db.create_collection("a", dim=8, scheme=scheme)
-    assert db.collections() == []
+    assert db.list_collections() == []
     docs = db.create_collection("a", dim=8)
     docs.insert(np.arange(3), np.eye(3, 8, dtype=np.float32))
     for settings in ({"scheme": scheme}, {"scheme": "int8", "refine": scheme}):
-        with pytest.raises(InvalidArgumentError, match="7 does not divide 8|width"):
+        with pytest.raises(InvalidArgumentError, match=r"7 does not divide 8|width"):
             docs.compress(**settings)
     assert docs.config.scheme["scheme"] == "full"
