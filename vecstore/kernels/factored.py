@@ -14,10 +14,13 @@ from numba import types
 from numba.extending import overload
 
 from vecstore.kernels.compiling import Int, kernel
-from vecstore.kernels.distance import QUERY_GROUP, ROWS_AHEAD
+from vecstore.kernels.distance import ROWS_AHEAD
 from vecstore.kernels.intrinsics import TILE, dot, dot_tile, multiply_rows, prefetch_row
 from vecstore.kernels.ttrec import fill_tail
 from vecstore.types import F32, I64
+
+#: Queries prepared together: each inner row is read once for all of them.
+QUERIES_TOGETHER = 64
 
 
 class ProductParts(NamedTuple):
@@ -89,13 +92,13 @@ def gather(
     """Write ``bias - <query, row>`` of ``rows`` int64[n], all inside the table, into ``out`` float32[q, n].
 
     ``order`` int64[n] is the order in which rows are visited. Queries are prepared anew where the part changes from one
-    row to the next, so one that ascends by part is fastest. ``scratch`` and ``prepared`` float32[QUERY_GROUP, width of
-    inner] are overwritten.
+    row to the next, so one that ascends by part is fastest. ``scratch`` and ``prepared``
+    float32[QUERIES_TOGETHER, width of inner] are overwritten.
     """
     size = len(inner)
     n_queries = out.shape[0]
-    for first in range(0, n_queries, QUERY_GROUP):
-        count = min(QUERY_GROUP, n_queries - first)
+    for first in range(0, n_queries, QUERIES_TOGETHER):
+        count = min(QUERIES_TOGETHER, n_queries - first)
         start = -size
         for step in range(len(order)):
             place = order[step]

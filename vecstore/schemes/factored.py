@@ -6,7 +6,8 @@ import numpy as np
 
 from vecstore.kernels import factored
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import QUERY_GROUP, Operands
+from vecstore.kernels.distance import Operands
+from vecstore.kernels.factored import QUERIES_TOGETHER
 from vecstore.kernels.grouping import sorted_places
 from vecstore.types import F32, I64
 
@@ -61,4 +62,4 @@ class FactoredScorer:
 
     def _buffers(self) -> tuple[F32, F32]:
         """Give new buffers, because threads may share a scorer."""
-        return np.empty(self._scratch, np.float32), np.empty((QUERY_GROUP, self._inner.shape[1]), np.float32)
+        return np.empty(self._scratch, np.float32), np.empty((QUERIES_TOGETHER, self._inner.shape[1]), np.float32)

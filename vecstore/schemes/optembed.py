@@ -290,7 +290,7 @@ class PrefixScorer:
                 out[own] = (distances + tails[:, None])[own]
 
     def _resolve(self, rows: I64) -> tuple[I64, I64]:
-        """Give the field of each row, and its place among the field's kept rows; for a pruned one, a field more and 0."""
+        """Give the field of each row, and its place among the field's kept rows; for a pruned one a field more, 0."""
         table = self._table
         fields, places = np.empty((2, len(rows)), np.int64)
         kernels.resolve(table.words, table.ranks, table.starts, table.firsts, frozen(rows), fields, places)
