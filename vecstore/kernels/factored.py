@@ -14,10 +14,13 @@ from numba import types
 from numba.extending import overload
 
 from vecstore.kernels.compiling import Int, kernel
-from vecstore.kernels.distance import QUERY_GROUP
-from vecstore.kernels.intrinsics import dot
+from vecstore.kernels.distance import ROWS_AHEAD
+from vecstore.kernels.intrinsics import TILE, dot, dot_tile, multiply_rows, prefetch_row
 from vecstore.kernels.ttrec import fill_tail
 from vecstore.types import F32, I64
+
+#: Queries prepared together: each inner row is read once for all of them.
+QUERIES_TOGETHER = 64
 
 
 class ProductParts(NamedTuple):
@@ -60,8 +63,7 @@ def prepare(parts: Parts, part: Int, first: Int, last: Int, scratch: F32, prepar
 
 def _prepare_products(parts: Any, part: Any, first: Any, last: Any, scratch: Any, prepared: Any) -> Any:  # noqa: ARG001
     for query in range(first, last):
-        for column in range(prepared.shape[1]):
-            prepared[query - first, column] = parts.queries[query, column] * parts.rows[part, column]
+        multiply_rows(parts.queries, query, parts.rows, part, prepared, query - first)
 
 
 def _prepare_tails(parts: Any, part: Any, first: Any, last: Any, scratch: Any, prepared: Any) -> Any:
@@ -84,25 +86,40 @@ def _choose_prepare(parts: Any, part: Any, first: Any, last: Any, scratch: Any, 
 
 
 @kernel
-def gather(parts: Parts, inner: F32, bias: np.float32, rows: I64, scratch: F32, prepared: F32, out: F32) -> None:
+def gather(
+    parts: Parts, inner: F32, bias: np.float32, rows: I64, order: I64, scratch: F32, prepared: F32, out: F32
+) -> None:
     """Write ``bias - <query, row>`` of ``rows`` int64[n], all inside the table, into ``out`` float32[q, n].
 
-    Queries are prepared anew where the part changes from one row to the next: rows in ascending order are fastest.
-    ``scratch`` and ``prepared`` float32[QUERY_GROUP, width of inner] are overwritten.
+    ``order`` int64[n] is the order in which rows are visited. Queries are prepared anew where the part changes from one
+    row to the next, so one that ascends by part is fastest. ``scratch`` and ``prepared``
+    float32[QUERIES_TOGETHER, width of inner] are overwritten.
     """
     size = len(inner)
     n_queries = out.shape[0]
-    for first in range(0, n_queries, QUERY_GROUP):
-        last = min(first + QUERY_GROUP, n_queries)
-        part, start = -1, -size
-        for place in range(len(rows)):
+    for first in range(0, n_queries, QUERIES_TOGETHER):
+        count = min(QUERIES_TOGETHER, n_queries - first)
+        start = -size
+        for step in range(len(order)):
+            place = order[step]
             row = rows[place]
             if not start <= row < start + size:
                 part = row // size
                 start = part * size
-                prepare(parts, part, first, last, scratch, prepared)
-            for query in range(first, last):
-                out[query, place] = bias - dot(inner, row - start, prepared, query - first)
+                prepare(parts, part, first, first + count, scratch, prepared)
+            if step + ROWS_AHEAD < len(order):
+                ahead = rows[order[step + ROWS_AHEAD]]
+                if start <= ahead < start + size:
+                    prefetch_row(inner, ahead - start)
+            query = 0
+            while query + TILE <= count:
+                a, b, c, d = dot_tile(inner, row - start, prepared, query)
+                out[first + query, place], out[first + query + 1, place] = bias - a, bias - b
+                out[first + query + 2, place], out[first + query + 3, place] = bias - c, bias - d
+                query += TILE
+            while query < count:
+                out[first + query, place] = bias - dot(inner, row - start, prepared, query)
+                query += 1
 
 
 @kernel

@@ -6,7 +6,9 @@ import numpy as np
 
 from vecstore.kernels import factored
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import QUERY_GROUP, Operands
+from vecstore.kernels.distance import Operands
+from vecstore.kernels.factored import QUERIES_TOGETHER
+from vecstore.kernels.grouping import sorted_places
 from vecstore.types import F32, I64
 
 __all__ = ["FactoredScorer"]
@@ -43,11 +45,16 @@ class FactoredScorer:
 
     def scan(self, start: int, stop: int, out: F32) -> None:
         """Write the distances of rows start..stop into ``out`` float32[q, stop - start]."""
-        self.gather(np.arange(start, stop), out)
+        self._gather(np.arange(start, stop), np.arange(stop - start), out)
 
     def gather(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
-        factored.gather(self._parts, self._inner, self._bias, frozen(rows), *self._buffers(), out)
+        parts = rows // len(self._inner)
+        order = sorted_places(parts, -(-self._n_rows // len(self._inner)))[0]
+        self._gather(rows, order, out)
+
+    def _gather(self, rows: I64, order: I64, out: F32) -> None:
+        factored.gather(self._parts, self._inner, self._bias, frozen(rows), frozen(order), *self._buffers(), out)
 
     def rerank(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[q, m], each query its own, into ``out``; -1 gets ``inf``."""
@@ -55,4 +62,4 @@ class FactoredScorer:
 
     def _buffers(self) -> tuple[F32, F32]:
         """Give new buffers, because threads may share a scorer."""
-        return np.empty(self._scratch, np.float32), np.empty((QUERY_GROUP, self._inner.shape[1]), np.float32)
+        return np.empty(self._scratch, np.float32), np.empty((QUERIES_TOGETHER, self._inner.shape[1]), np.float32)

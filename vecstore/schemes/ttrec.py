@@ -24,7 +24,6 @@ from vecstore.schemes.checks import (
     table_matrix,
 )
 from vecstore.schemes.factored import FactoredScorer
-from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import DecodingScorer
 from vecstore.schemes.scorer import CheckedScorer, bias_of, check_rows
 from vecstore.types import F32, I64, ArrayForm, Metric
@@ -298,7 +297,7 @@ class TtrecTable:
 
     def _scorer(self, queries: F32, metric: Metric) -> DecodingScorer | FactoredScorer:
         if metric is Metric.L2:
-            return DecodingScorer(self.lookup, lambda rows: plain_scorer(frozen(rows), queries, metric))
+            return DecodingScorer(self.lookup, queries, metric)
         _, rank, width = self._tail_shape
         parts = TailParts(self.middle, self.last, frozen(queries.reshape(-1, width)))
         inner = frozen(self.first.reshape(len(self.first), -1))
