@@ -14,7 +14,6 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import compo as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
-from vecstore.kernels.factored import ProductParts
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
@@ -238,8 +237,7 @@ class CompoTable:
             return DecodingScorer(self.lookup, queries, metric)
         if self.scheme.aggregate == "sum":
             return SumScorer(self.quotient, self.remainder, queries, bias_of(metric))
-        parts = ProductParts(self.quotient, queries)
-        return FactoredScorer(parts, self.remainder, bias_of(metric), self.shape.rows, (0, 0))
+        return FactoredScorer(self.quotient, queries, self.remainder, bias_of(metric), self.shape.rows)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``quotient`` and ``remainder``."""
