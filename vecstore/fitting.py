@@ -74,8 +74,9 @@ class FitReport:
     def __str__(self) -> str:
         """Give all of it in one line."""
         full = f" ({', '.join(self.kept_full)} full)" if self.kept_full else ""
+        fields = f"{len(self.fields)} field{'s' if len(self.fields) > 1 else ''}{full}"
         return (
-            f"{self.scheme} ({self.fitting}): {sum(self.fields.values()):,} rows of {len(self.fields)} fields{full}, "
+            f"{self.scheme} ({self.fitting}): {sum(self.fields.values()):,} rows of {fields}, "
             f"{self.bytes_reached:,} of {self.bytes_asked:,} bytes ({self.ratio:.2f} times smaller than float32), "
             f"relative error {self.relative_error:.3g}, mean cosine {self.cosine:.4f}, {self.seconds:.1f} s"
         )

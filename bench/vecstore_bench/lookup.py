@@ -8,7 +8,7 @@ as many rows, ``copy`` a contiguous copy of as many float32 rows, which is what 
 says how many times as fast the frozen table is; against the copy, which share of the bandwidth it reaches.
 
 Every turn looks other ids up, because ids that are repeated find their rows in the processor's cache, which no service
-can count on. In each turn all candidates have the same ids.
+can count on. In each turn all candidates have the same ids, but for ``out=``, which reads the same table as the first.
 
 ``--fields`` measures a batch of that many fields instead, against a list of torch's dense embeddings and ``stack``.
 """
@@ -81,7 +81,10 @@ def measure(layer: EmbeddingLayer, table: FieldsTable, batch: int, rounds: int, 
         "reused": lambda ids: part.lookup(ids, out),
     }
     with torch.no_grad():
-        turns = {name: _turns(run, batches, repeats) for name, run in candidates.items()}
+        turns = {
+            name: _turns(run, batches[::-1] if name == "reused" else batches, repeats)
+            for name, run in candidates.items()
+        }
         seconds = interleaved(turns, rounds=rounds)
     frozen = seconds.pop("frozen")
     ratios = {name: ratio(theirs, frozen) for name, theirs in seconds.items()}

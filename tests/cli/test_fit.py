@@ -29,7 +29,7 @@ def folder(tmp_path, rng):
 
 @pytest.mark.parametrize("name", ["one.npy", "one.npz", "one.parquet"])
 def test_a_matrix_becomes_a_table_whatever_file_it_is_in(run, folder, name):
-    run("fit", folder / "store", "words", folder / name, "--scheme", "int8", "--budget", "0.5")
+    run("fit", folder / "store", "words", folder / name, "--scheme", "int8", "--budget", "0.99")
     with vecstore.open(folder / "store", mode="r") as database:
         table = database.table("words")
         assert table.fields == {"row": 60}
@@ -52,7 +52,7 @@ def test_the_report_is_that_of_the_library_and_a_second_fit_is_a_second_version(
 
 
 def test_the_table_of_facts_and_the_warning(run, folder):
-    arguments = ("fit", folder / "store", "words", folder / "one.npy", "--budget", "0.3")
+    arguments = ("fit", folder / "store", "words", folder / "one.npy", "--budget", "0.7")
     result = run(*arguments, "--scheme", '{"scheme": "adapt", "hot": 3}', "--frequency", folder / "counts.npy")
     lines = dict(line.strip().split("  ", 1) for line in result.stdout.splitlines() if line.strip())
     assert lines["scheme"].strip() == "adapt"
@@ -61,14 +61,14 @@ def test_the_table_of_facts_and_the_warning(run, folder):
     assert 0 < float(lines["relative error"]) < 1
     assert "note: scheme 'adapt' fitted to a matrix: relative error" in result.stderr
     assert run(*arguments, "--scheme", "hash", "--quiet").stderr == ""
-    run("fit", folder / "store", "one", folder / "two.npz", "--field", "item", "--scheme", "int8", "--budget", "0.5")
+    run("fit", folder / "store", "one", folder / "two.npz", "--field", "item", "--scheme", "int8", "--budget", "2000")
     with vecstore.open(folder / "store", mode="r") as database:
         assert database.table("one").fields == {"item": 30}
 
 
 def test_a_server_gets_the_table(run, folder):
     with vecstore.open(folder / "store") as database, serving(database) as address:
-        run("fit", f"grpc://{address}", "words", folder / "one.npy", "--scheme", "int8", "--budget", "0.5")
+        run("fit", f"grpc://{address}", "words", folder / "one.npy", "--scheme", "int8", "--budget", "0.99")
         assert "words" in run("list", f"grpc://{address}").stdout
         assert database.table("words").fields == {"row": 60}
 

@@ -64,3 +64,20 @@ def take(
             for number in range(begin, begin + stored, CACHE_LINE // 4):
                 prefetch_element(values, number)
             prefetch_element(values, begin + stored - 1)
+
+
+@kernel
+def resolve(words: U64, ranks: U32, starts: I64, firsts: I64, rows: I64, fields: I64, places: I64) -> None:
+    """Write the field of each of ``rows`` int64[n], and its place among the kept rows of that field.
+
+    A pruned row gets the number of fields, and 0. ``fields`` and ``places`` are int64[n]; the rest is as for
+    :func:`take`.
+    """
+    n_fields = len(starts) - 1
+    for number in range(len(rows)):
+        row = rows[number]
+        if is_set(words, row):
+            field = field_of(starts, row)
+            fields[number], places[number] = field, rank(words, ranks, row) - firsts[field]
+        else:
+            fields[number], places[number] = n_fields, 0

@@ -43,6 +43,7 @@ class ChunkScorer:
         self._places_of = places_of
         self._n_shared = len(shared)
         self._kept: F32 | None = None
+        self._asked = 0
         self._keeps = len(chunks) * len(queries) * len(shared) <= _MOST_KEPT
 
     def scan(self, start: int, stop: int, out: F32) -> None:
@@ -52,8 +53,9 @@ class ChunkScorer:
     def gather(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
         places = self._places_of(rows)
-        # Scoring all shared rows pays only where at least as many are asked for.
-        kept = self._all(len(out)) if self._keeps and (self._kept is not None or len(rows) >= self._n_shared) else None
+        self._asked += len(rows)
+        # Scoring all shared rows pays only where at least as many were asked for.
+        kept = self._all(len(out)) if self._keeps and self._asked >= self._n_shared else None
         part = np.empty_like(out)
         out[:] = self._bias
         for number, scorer in enumerate(self._scorers):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,7 +14,6 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import compo as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
-from vecstore.kernels.factored import ProductParts
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
@@ -26,7 +25,7 @@ from vecstore.schemes.checks import (
 )
 from vecstore.schemes.factored import FactoredScorer
 from vecstore.schemes.full import plain_scorer
-from vecstore.schemes.indirect import DecodingScorer
+from vecstore.schemes.indirect import DecodingScorer, SharedScorer
 from vecstore.schemes.scorer import CheckedScorer, bias_of, check_rows
 from vecstore.types import F32, I64, ArrayForm, Metric
 
@@ -235,11 +234,10 @@ class CompoTable:
 
     def _scorer(self, queries: F32, metric: Metric) -> DecodingScorer | FactoredScorer | SumScorer:
         if metric is Metric.L2:
-            return DecodingScorer(self.lookup, lambda rows: plain_scorer(frozen(rows), queries, metric))
+            return DecodingScorer(self.lookup, queries, metric)
         if self.scheme.aggregate == "sum":
             return SumScorer(self.quotient, self.remainder, queries, bias_of(metric))
-        parts = ProductParts(self.quotient, queries)
-        return FactoredScorer(parts, self.remainder, bias_of(metric), self.shape.rows, (0, 0))
+        return FactoredScorer(self.quotient, queries, self.remainder, bias_of(metric), self.shape.rows)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``quotient`` and ``remainder``."""
@@ -260,7 +258,9 @@ class CompoTable:
 
 
 class SumScorer:
-    """Inner products of queries with sums of a quotient and a remainder: both are scored once, then added.
+    """Inner products of queries with sums of a quotient and a remainder: both are scored, then added.
+
+    Each is scored once, where at least as many rows are asked for as there are (see :class:`SharedScorer`).
 
     Parameters
     ----------
@@ -273,8 +273,9 @@ class SumScorer:
     traversal: Operands | None = None
 
     def __init__(self, quotient: F32, remainder: F32, queries: F32, bias: np.float32) -> None:
-        self._quotient = _all_scores(quotient, queries)
-        self._remainder = _all_scores(remainder, queries)
+        size = len(remainder)
+        self._first = _products(quotient, queries, lambda rows: rows // size)
+        self._second = _products(remainder, queries, lambda rows: rows % size)
         self._bias = bias
 
     def scan(self, start: int, stop: int, out: F32) -> None:
@@ -283,18 +284,21 @@ class SumScorer:
 
     def gather(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
-        first, second = np.divmod(rows, self._remainder.shape[1])
-        out[:] = (self._quotient[:, first] + self._remainder[:, second]) + self._bias
+        second = np.empty_like(out)
+        self._first.gather(rows, out)
+        self._second.gather(rows, second)
+        out += second
+        out += self._bias
 
     def rerank(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[q, m], each query its own, into ``out``; -1 gets ``inf``."""
-        first, second = np.divmod(np.maximum(rows, 0), self._remainder.shape[1])
-        scores = np.take_along_axis(self._quotient, first, 1) + np.take_along_axis(self._remainder, second, 1)
-        out[:] = np.where(rows < 0, np.float32(np.inf), scores + self._bias)
+        second = np.empty_like(out)
+        self._first.rerank(rows, out)
+        self._second.rerank(rows, second)
+        out += second
+        out += self._bias
 
 
-def _all_scores(rows: F32, queries: F32) -> F32:
-    """Give ``-<query, row>`` of all rows, float32[q, n]."""
-    scores = np.empty((len(queries), len(rows)), np.float32)
-    plain_scorer(rows, queries, Metric.IP).scan(0, len(rows), scores)
-    return scores
+def _products(rows: F32, queries: F32, place_of: Callable[[I64], I64]) -> SharedScorer:
+    """Give the scorer of ``-<query, row>`` for the rows that ``place_of`` names."""
+    return SharedScorer(plain_scorer(rows, queries, Metric.IP), len(rows), len(queries), place_of)

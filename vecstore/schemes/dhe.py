@@ -23,7 +23,6 @@ from vecstore.schemes.checks import (
     stored_array,
     table_matrix,
 )
-from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import DecodingScorer
 from vecstore.schemes.scorer import CheckedScorer, check_rows
 from vecstore.types import F32, I64, U64, ArrayForm, Metric
@@ -243,8 +242,7 @@ class DheTable:
     def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once; rows are decoded in blocks."""
         given = queries_matrix(queries, self.shape.dim)
-        decoding = DecodingScorer(self.lookup, lambda rows: plain_scorer(rows, given, metric))
-        return CheckedScorer(decoding, self.shape.rows, len(given))
+        return CheckedScorer(DecodingScorer(self.lookup, given, metric), self.shape.rows, len(given))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``salts``, ``weights0`` to ``weights5`` and ``biases0`` to ``biases5``."""

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
 from vecstore.kernels.scoring import Scorer
-from vecstore.types import F32, I64
+from vecstore.schemes.full import plain_scorer
+from vecstore.types import F32, I64, Metric
 
 __all__ = ["DecodingScorer", "SharedScorer"]
 
@@ -52,7 +54,8 @@ class SharedScorer:
             # Too few rows so far to pay for the scores of all shared ones.
             self._shared.gather(places, out)
             return
-        np.take(self._distances(), places, axis=1, out=out)
+        # Places are inside; with numpy's check of them, the result would be made in a buffer first.
+        np.take(self._distances(), places, axis=1, out=out, mode="clip")
 
     def rerank(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[q, m], each query its own, into ``out``; -1 gets ``inf``."""
@@ -69,22 +72,27 @@ class SharedScorer:
 
 
 class DecodingScorer:
-    """Distances by decoding rows in blocks, for forms whose algebra allows nothing better.
+    """Distances by decoding rows in blocks, for forms whose algebra allows nothing quicker.
 
     Parameters
     ----------
     lookup : callable
-        Gives float32[n, dim] of int64[n] rows.
-    score : callable
-        Gives the scorer of float32[n, dim] rows for these queries (see ``full.plain_scorer``).
+        Writes the rows int64[n] into float32[n, dim], and gives it.
+    queries : float32[q, dim]
+    metric : Metric
     """
 
     operands: Operands | None = None
-    traversal: Operands | None = None
 
-    def __init__(self, lookup: Callable[[I64], F32], score: Callable[[F32], Scorer]) -> None:
+    def __init__(self, lookup: Callable[[I64, F32], F32], queries: F32, metric: Metric) -> None:
         self._lookup = lookup
-        self._score = score
+        self._queries = queries
+        self._metric = metric
+
+    @property
+    def traversal(self) -> Operands | None:
+        """Give nothing: rows of a graph walk are asked for one by one. Subclasses may have something better."""
+        return None
 
     def scan(self, start: int, stop: int, out: F32) -> None:
         """Write the distances of rows start..stop into ``out`` float32[q, stop - start]."""
@@ -92,15 +100,24 @@ class DecodingScorer:
 
     def gather(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
+        block_rows = min(_BLOCK_ROWS, len(rows))
+        decoded = np.empty((block_rows, self._queries.shape[1]), np.float32)
+        score = plain_scorer(frozen(decoded), self._queries, self._metric).scan
         for start in range(0, len(rows), _BLOCK_ROWS):
-            block = self._lookup(rows[start : start + _BLOCK_ROWS])
-            distances = np.empty((len(out), len(block)), np.float32)
-            self._score(block).scan(0, len(block), distances)
-            out[:, start : start + len(block)] = distances
+            block = rows[start : start + _BLOCK_ROWS]
+            self._lookup(block, decoded[: len(block)])
+            part = out[:, start : start + len(block)]
+            if part.flags.c_contiguous:
+                score(0, len(block), part)
+                continue
+            distances = np.empty(part.shape, np.float32)
+            score(0, len(block), distances)
+            part[:] = distances
 
     def rerank(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[q, m], each query its own, into ``out``; -1 gets ``inf``."""
         wanted, places = np.unique(rows[rows >= 0], return_inverse=True)
         own = np.full(rows.shape, -1, np.int64)
         own[rows >= 0] = places
-        self._score(self._lookup(wanted)).rerank(own, out)
+        decoded = self._lookup(wanted, np.empty((len(wanted), self._queries.shape[1]), np.float32))
+        plain_scorer(frozen(decoded), self._queries, self._metric).rerank(own, out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import tiers as kernels
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import TierSums
+from vecstore.kernels.distance import Operands, TierSums
 from vecstore.kernels.tiers import COLD_BITS, TierCodes
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
@@ -23,8 +24,9 @@ from vecstore.schemes.checks import (
     stored_array,
     table_matrix,
 )
+from vecstore.schemes.indirect import DecodingScorer
 from vecstore.schemes.ranked_bitmap import bitmap_forms, most_frequent, pack, places, stored_bitmap
-from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.schemes.scorer import CheckedScorer, bias_of, check_rows
 from vecstore.schemes.tiered_kmeans import nearest, tiered_centroids
 from vecstore.types import F32, I64, U8, U64, ArrayForm, Mask, Metric
 
@@ -215,20 +217,10 @@ class MgqeTable:
             return codes._replace(cold=frozen(np.pad(codes.cold, (0, kernels.WORD_BYTES))))
         return codes
 
-    def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
-        """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once: a table of what each centroid adds.
-
-        A distance then is the sum of ``parts`` entries; nothing is decoded.
-        """
+    def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
+        """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows; see :class:`TierScorer`."""
         given = queries_matrix(queries, self.shape.dim)
-        tables = np.empty((len(given), self.scheme.parts, HOT_CENTROIDS), np.float32)
-        if metric is Metric.L2:
-            kernels.squared_distances(self.codebook, frozen(given), tables)
-            operands = TierSums(frozen(tables), self.codes, np.float32(0))
-        else:
-            kernels.negative_dots(self.codebook, frozen(given), tables)
-            operands = TierSums(frozen(tables), self.codes, bias_of(metric))
-        return KernelScorer(self.shape.rows, len(given), operands, operands)
+        return CheckedScorer(TierScorer(self, given, metric), self.shape.rows, len(given))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``codebook``, ``hot``, ``cold``, ``words`` and ``ranks``."""
@@ -245,6 +237,38 @@ class MgqeTable:
         raise InvalidArgumentError(
             f"scheme 'mgqe' cannot take {len(vectors)} more rows; train or fit a new table", field="scheme"
         )
+
+
+class TierScorer(DecodingScorer):
+    """Distances by decoding; graph walks, whose rows come one by one, sum entries of tables over the parts instead.
+
+    A table holds what each centroid of each part adds to a query's distance. Its entries are gathered one by one, for
+    each query anew, where a decoded row is copied a centroid at a time, serves all queries, and is scored by vector
+    instructions. With 1 to ``dim`` parts, decoding was 1.3 to 2.5 times as fast for one query of 16 or 64 dimensions, 3
+    to 12 times for 64 queries; for one query of 256, sums were ahead by a tenth. The number of queries does not
+    decide, because a query has the same distances alone and among others.
+
+    Parameters
+    ----------
+    table : MgqeTable
+    queries : float32[q, dim]
+    metric : Metric
+    """
+
+    def __init__(self, table: MgqeTable, queries: F32, metric: Metric) -> None:
+        super().__init__(table.lookup, queries, metric)
+        self._table = table
+
+    @cached_property
+    def traversal(self) -> Operands:
+        """Give the sums over tables, which are computed when first asked for."""
+        codebook = self._table.codebook
+        tables = np.empty((len(self._queries), *codebook.shape[:2]), np.float32)
+        if self._metric is Metric.L2:
+            kernels.squared_distances(codebook, frozen(self._queries), tables)
+            return TierSums(frozen(tables), self._table.codes, np.float32(0))
+        kernels.negative_dots(codebook, frozen(self._queries), tables)
+        return TierSums(frozen(tables), self._table.codes, bias_of(self._metric))
 
 
 def tiered_table(scheme: Mgqe, shape: TableShape, codebook: F32, codes: U8, hot: Mask) -> MgqeTable:

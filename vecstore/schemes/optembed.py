@@ -13,6 +13,7 @@ from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore.kernels import prefixes as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
+from vecstore.kernels.grouping import put_columns, sorted_places
 from vecstore.schemes import ranked_bitmap
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
@@ -267,30 +268,33 @@ class PrefixScorer:
         """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
         out[:] = self._pruned[:, None]
         fields, places = self._resolve(rows)
+        order, starts = sorted_places(fields, len(self._table.dims) + 1)
         for field, (prefixes, tails) in self._scorers.items():
-            own = np.flatnonzero((fields == field) & (places >= 0))
+            own = order[starts[field] : starts[field + 1]]
             if not len(own):
                 continue
             distances = np.empty((len(out), len(own)), np.float32)
             prefixes.gather(places[own], distances)
-            out[:, own] = distances + tails[:, None]
+            distances += tails[:, None]
+            put_columns(frozen(distances), frozen(own), out)
 
     def rerank(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[q, m], each query its own, into ``out``; -1 gets ``inf``."""
         fields, places = (found.reshape(rows.shape) for found in self._resolve(np.maximum(rows, 0).ravel()))
         out[:] = np.where(rows < 0, np.float32(np.inf), self._pruned[:, None])
         for field, (prefixes, tails) in self._scorers.items():
-            own = (fields == field) & (places >= 0) & (rows >= 0)
+            own = (fields == field) & (rows >= 0)
             if own.any():
                 distances = np.empty(rows.shape, np.float32)
                 prefixes.rerank(np.where(own, places, -1), distances)
                 out[own] = (distances + tails[:, None])[own]
 
     def _resolve(self, rows: I64) -> tuple[I64, I64]:
-        """Give the field of each row, and its place among the field's kept rows, negative where it is pruned."""
-        fields = np.searchsorted(self._table.starts, rows, side="right") - 1
-        places = ranked_bitmap.places(self._table.words, self._table.ranks, rows)
-        return fields, np.where(places < 0, -1, places - self._table.firsts[fields])
+        """Give the field of each row, and its place among the field's kept rows; for a pruned one a field more, 0."""
+        table = self._table
+        fields, places = np.empty((2, len(rows)), np.int64)
+        kernels.resolve(table.words, table.ranks, table.starts, table.firsts, frozen(rows), fields, places)
+        return fields, places
 
 
 def _to_zero(queries: F32, metric: Metric) -> F32:

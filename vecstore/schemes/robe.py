@@ -22,7 +22,6 @@ from vecstore.schemes.checks import (
     stored_array,
     table_matrix,
 )
-from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import DecodingScorer
 from vecstore.schemes.scorer import CheckedScorer, check_rows
 from vecstore.types import F32, I64, U64, ArrayForm, Metric
@@ -220,9 +219,8 @@ class RobeTable:
 
         Rows are decoded in blocks: with overlaps anywhere, no two rows share a partial sum.
         """
-        given = frozen(queries_matrix(queries, self.shape.dim))
-        decoding = DecodingScorer(self.lookup, lambda rows: plain_scorer(frozen(rows), given, metric))
-        return CheckedScorer(decoding, self.shape.rows, len(given))
+        given = queries_matrix(queries, self.shape.dim)
+        return CheckedScorer(DecodingScorer(self.lookup, given, metric), self.shape.rows, len(given))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``array`` and ``salts``."""

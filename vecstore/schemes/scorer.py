@@ -155,11 +155,19 @@ class CheckedScorer:
     """
 
     def __init__(self, scorer: Scorer, n_rows: int, n_queries: int) -> None:
-        self.operands = scorer.operands
-        self.traversal = scorer.traversal
         self._scorer = scorer
         self._n_rows = n_rows
         self._n_queries = n_queries
+
+    @property
+    def operands(self) -> Operands | None:
+        """Those of the other scorer."""
+        return self._scorer.operands
+
+    @property
+    def traversal(self) -> Operands | None:
+        """Those of the other scorer."""
+        return self._scorer.traversal
 
     def scan(self, start: int, stop: int, out: F32) -> None:
         """Write the distances of rows start..stop; see :meth:`KernelScorer.scan`."""
