@@ -80,7 +80,7 @@ def test_every_scheme_fits_a_matrix_and_reports_what_numpy_finds(name):
     assert report.relative_error == pytest.approx(error, rel=1e-6, abs=1e-12)
     assert report.cosine == pytest.approx(cosine, rel=1e-6)
     assert report.seconds > 0
-    assert bool(caught) != capabilities.posthoc, "the warning is for schemes that are no good for any rows"
+    assert bool(caught) == (not capabilities.posthoc or report.relative_error >= POOR_ERROR)
     if capabilities.exact:
         assert report.relative_error == 0
 
@@ -106,7 +106,7 @@ def test_the_warning_says_how_poor_it_is_and_what_to_do():
     (message,) = [str(warning.message) for warning in caught]
     assert f"relative error {report.relative_error:.3g}, mean cosine {report.cosine:.3f}" in message
     assert "made to be trained" in message
-    assert "autodim, dedup, int8, mde" in message
+    assert all(other in message.split("same bytes: ")[1] for other in ("autodim, ", "int8, ", "mde, "))
     assert caught[0].filename == __file__
 
 

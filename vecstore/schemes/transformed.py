@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from vecstore.errors import BudgetInfeasible, InvalidArgumentError
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import Shifted
+from vecstore.kernels.distance import Operands, Shifted
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import Capabilities, CompressedTable, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import allowed_bytes, check_floor, output_buffer, queries_matrix, table_matrix
@@ -39,7 +40,7 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
     transform : str
         The chain, in order, such as ``"centre|pca:192|rotate"``.
     inner : dict
-        JSON config of the codec behind it: a scheme that can be fitted to a matrix and has kernel operands.
+        JSON config of the codec behind it: a scheme that can be fitted to a matrix and has graph walks.
     version : int
         Version of this config.
 
@@ -220,7 +221,7 @@ class TransformedTable:
     steps : tuple of Step
         In the order of encoding.
     inner : CompressedTable
-        With a scorer of kernel operands.
+        Graph walks can use its scorer.
     """
 
     def __init__(self, scheme: Scheme, shape: TableShape, steps: tuple[Step, ...], inner: CompressedTable) -> None:
@@ -252,7 +253,7 @@ class TransformedTable:
         out[:] = decoded
         return out
 
-    def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
+    def scorer(self, queries: F32, metric: Metric) -> Scorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows.
 
         Cosine is scored as inner products behind the transforms, because rows there have other lengths.
@@ -286,10 +287,10 @@ class TransformedTable:
         )
 
 
-def shifted_scorer(scorer: Scorer, n_rows: int, offsets: F32) -> KernelScorer:
-    """Give the scorer whose distances are those of another with operands, plus ``offsets`` float32[q]."""
+def shifted_scorer(scorer: Scorer, n_rows: int, offsets: F32) -> Scorer:
+    """Give the scorer whose distances are those of another plus ``offsets`` float32[q]."""
     if scorer.operands is None or scorer.traversal is None:
-        raise InvalidArgumentError("transformed.inner: the scheme has no kernel operands", field="inner")
+        return ShiftedScorer(scorer, offsets)
     exact = Shifted(scorer.operands, offsets)
     quick = exact if scorer.traversal is scorer.operands else Shifted(scorer.traversal, offsets)
     if not isinstance(scorer, KernelScorer):
@@ -298,3 +299,41 @@ def shifted_scorer(scorer: Scorer, n_rows: int, offsets: F32) -> KernelScorer:
     shifted_bounds = None if bounds is None else lambda: Shifted(bounds(), offsets)
     scanned = exact if scorer.scanned is scorer.operands else quick
     return KernelScorer(n_rows, len(offsets), exact, quick, shifted_bounds, scanned)
+
+
+class ShiftedScorer:
+    """Distances of another scorer plus a number for each query, where no kernel operands compute them.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Checks what it is asked.
+    offsets : float32[q]
+    """
+
+    operands: Operands | None = None
+
+    def __init__(self, scorer: Scorer, offsets: F32) -> None:
+        self._scorer = scorer
+        self._offsets = offsets
+
+    @cached_property
+    def traversal(self) -> Operands | None:
+        """Give what graph walks compute, where the other scorer has something."""
+        walked = self._scorer.traversal
+        return None if walked is None else Shifted(walked, self._offsets)
+
+    def scan(self, start: int, stop: int, out: F32) -> None:
+        """Write the distances of rows start..stop into ``out`` float32[q, stop - start]."""
+        self._scorer.scan(start, stop, out)
+        out += self._offsets[:, None]
+
+    def gather(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[n] into ``out`` float32[q, n]."""
+        self._scorer.gather(rows, out)
+        out += self._offsets[:, None]
+
+    def rerank(self, rows: I64, out: F32) -> None:
+        """Write the distances of ``rows`` int64[q, m], each query its own, into ``out``; -1 gets ``inf``."""
+        self._scorer.rerank(rows, out)
+        out += self._offsets[:, None]
