@@ -12,6 +12,7 @@ from vecstore.index.exact import exact_search
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
 from vecstore.kernels.topk import nearest_rows
+from vecstore.schemes.base import CompressedTable
 from vecstore.schemes.scorer import bounding, coarse, quick
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
@@ -20,9 +21,9 @@ from vecstore.view import RowSet, SourceView, View
 #: Survivors re-ranked on the finer copy, as a multiple of k, and at least so many.
 RERANK_FACTOR = 2
 RERANK_MIN = 24
-#: The same for scans of codes whose errors are not known, beside which more re-ranking costs little.
-SCAN_RERANK_FACTOR = 10
-SCAN_RERANK_MIN = 100
+#: The same for scans of codes of less than a byte a number, which may be far off.
+COARSE_FACTOR = 10
+COARSE_MIN = 100
 #: Candidates that a scan keeps by the bounds of their distances, as a multiple of k, and at least so many; how many of
 #: them are re-ranked, the bounds decide.
 BOUNDED_FACTOR = 64
@@ -106,7 +107,8 @@ def _search_source(
     finer = source.finest.scorer(queries, metric) if source.finest is not source.codes else scorer
     graph = source.graph
     if graph is None or scorer.traversal is None or _scan_is_cheaper(allowed, ef):
-        return scan_in_stages(scorer, finer, len(queries), _searched(allowed), k)
+        depth = scan_depth(source.codes, k, refined=finer is not scorer)
+        return scan_in_stages(scorer, finer, len(queries), _searched(allowed), k, depth)
     bounds = bounding(scorer) if finer is not scorer else None
     wanted = max(RERANK_FACTOR * k, RERANK_MIN)
     depth = min(wanted if bounds is None else max(wanted, ef), allowed.count)
@@ -119,7 +121,20 @@ def _search_source(
     return _scored_again(rows, finer, k)
 
 
-def scan_in_stages(scorer: Scorer, finer: Scorer, n_queries: int, rows: int | I64, k: int) -> tuple[I64, F32]:
+def scan_depth(codes: CompressedTable, k: int, *, refined: bool) -> int:
+    """Give how many rows that a quick scan of ``codes`` found are scored again.
+
+    On a finer copy (``refined``) they are more where codes have less than a byte a number: these may be far off, and
+    beside a scan it costs little. On the codes themselves only what the quick scan rounded is put right.
+    """
+    if refined and codes.nbytes < codes.shape.rows * codes.shape.dim:
+        return max(COARSE_FACTOR * k, COARSE_MIN)
+    return max(RERANK_FACTOR * k, RERANK_MIN)
+
+
+def scan_in_stages(
+    scorer: Scorer, finer: Scorer, n_queries: int, rows: int | I64, k: int, depth: int
+) -> tuple[I64, F32]:
     """Find the k nearest of all rows by a quick scan, and score again what it finds, where that is worth it.
 
     Parameters
@@ -133,6 +148,8 @@ def scan_in_stages(scorer: Scorer, finer: Scorer, n_queries: int, rows: int | I6
         The number of rows, to scan all of them; or the rows to scan.
     k : int
         At most the number of rows scanned.
+    depth : int
+        Rows that are scored again where no bounds say how many.
 
     Returns
     -------
@@ -143,13 +160,12 @@ def scan_in_stages(scorer: Scorer, finer: Scorer, n_queries: int, rows: int | I6
     total = rows if isinstance(rows, int) else len(rows)
     bounds = bounding(scorer) if finer is not scorer else None
     if bounds is not None:
-        depth = min(max(BOUNDED_FACTOR * k, BOUNDED_MIN), total)
-        return refine_within(*exact_search(bounds, n_queries, rows, depth), finer, k)
+        bounded = min(max(BOUNDED_FACTOR * k, BOUNDED_MIN), total)
+        return refine_within(*exact_search(bounds, n_queries, rows, bounded), finer, k)
     first = quick(scorer) if finer is scorer else coarse(scorer)
     if first is finer:
         return exact_search(scorer, n_queries, rows, k)
-    wanted = max(RERANK_FACTOR * k, RERANK_MIN) if finer is scorer else max(SCAN_RERANK_FACTOR * k, SCAN_RERANK_MIN)
-    return _scored_again(exact_search(first, n_queries, rows, min(wanted, total))[0], finer, k)
+    return _scored_again(exact_search(first, n_queries, rows, min(depth, total))[0], finer, k)
 
 
 def _scored_again(rows: I64, finer: Scorer, k: int) -> tuple[I64, F32]:

@@ -22,7 +22,7 @@ from vecstore import schemes
 from vecstore.errors import BudgetInfeasible
 from vecstore.schemes.base import CompressedTable, TableShape
 from vecstore.schemes.requested import requested
-from vecstore.search import scan_in_stages
+from vecstore.search import scan_depth, scan_in_stages
 from vecstore.types import F32, I64, Metric, unit_rows
 from vecstore_bench.data_sets import DataSet, data_folder, load, recall
 from vecstore_bench.measure import interleaved, machine, ratio
@@ -103,7 +103,8 @@ def two_stage(codes: CompressedTable, finest: CompressedTable, queries: F32, met
     """Give int64[q, 10] as a collection without a graph finds them: candidates on the codes, scored again."""
     scorer = codes.scorer(queries, metric)
     finer = scorer if finest is codes else finest.scorer(queries, metric)
-    return scan_in_stages(scorer, finer, len(queries), codes.shape.rows, _K)[0]
+    depth = scan_depth(codes, _K, refined=finest is not codes)
+    return scan_in_stages(scorer, finer, len(queries), codes.shape.rows, _K, depth)[0]
 
 
 def _label(table: CompressedTable) -> str:

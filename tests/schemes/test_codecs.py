@@ -152,5 +152,5 @@ def test_int8_without_a_finer_copy_is_scanned_exactly(rng, transform):
     scorer = schemes.from_config(scheme).fit(together[:400]).scorer(together[400:], Metric.L2)
     exact = exact_search(scorer, 7, 400, 5)
     assert (exact_search(coarse(scorer), 7, 400, 24)[0] != exact_search(scorer, 7, 400, 24)[0]).any()
-    for found, expected in zip(scan_in_stages(scorer, scorer, 7, 400, 5), exact, strict=True):
+    for found, expected in zip(scan_in_stages(scorer, scorer, 7, 400, 5, 24), exact, strict=True):
         np.testing.assert_array_equal(found, expected)
