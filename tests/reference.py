@@ -11,7 +11,7 @@ ACCUMULATORS = 4
 
 
 def lane_sum(terms):
-    """Sum float32[..., d] over the last axis in the order that kernels/intrinsics.py fixes, step by step in float32."""
+    """Sum float32[..., d] over the last axis in the order that kernels/intrinsics fixes, step by step in float32."""
     block = LANES * ACCUMULATORS
     padding = -terms.shape[-1] % block
     padded = np.pad(terms, [(0, 0)] * (terms.ndim - 1) + [(0, padding)])

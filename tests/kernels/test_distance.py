@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import reference
-from vecstore.kernels import distance
+from vecstore.kernels import distance, numbers
 from vecstore.kernels.compiling import frozen
 
 DIMS = (1, 2, 3, 15, 16, 17, 31, 33, 48, 63, 64, 65, 100, 128, 384)
@@ -29,9 +29,9 @@ def integer_arrays(rng, n_rows, dim):
 def test_float32_rows_bit_for_bit(rng, dim):
     rows = rng.standard_normal((23, dim), dtype=np.float32)
     queries = rng.standard_normal((5, dim), dtype=np.float32)
-    dots = scanned(distance.PlainDot(frozen(rows), frozen(queries), ONE), 5, 23)
+    dots = scanned(numbers.PlainDot(frozen(rows), frozen(queries), ONE), 5, 23)
     np.testing.assert_array_equal(dots, ONE - reference.dots(rows, queries))
-    squares = scanned(distance.PlainL2(frozen(rows), frozen(queries)), 5, 23)
+    squares = scanned(numbers.PlainL2(frozen(rows), frozen(queries)), 5, 23)
     np.testing.assert_array_equal(squares, reference.squared_distances(rows, queries))
 
 
@@ -40,9 +40,9 @@ def test_half_rows_bit_for_bit(rng, dim):
     rows = rng.standard_normal((23, dim), dtype=np.float32).astype(np.float16)
     queries = rng.standard_normal((5, dim), dtype=np.float32)
     bits = frozen(rows).view(np.uint16)
-    dots = scanned(distance.PlainDot(bits, frozen(queries), ZERO), 5, 23)
+    dots = scanned(numbers.PlainDot(bits, frozen(queries), ZERO), 5, 23)
     np.testing.assert_array_equal(dots, ZERO - reference.dots(rows, queries))
-    squares = scanned(distance.PlainL2(bits, frozen(queries)), 5, 23)
+    squares = scanned(numbers.PlainL2(bits, frozen(queries)), 5, 23)
     np.testing.assert_array_equal(squares, reference.squared_distances(rows, queries))
 
 
@@ -50,9 +50,9 @@ def test_half_rows_bit_for_bit(rng, dim):
 def test_scaled_rows_bit_for_bit(rng, dim):
     codes, scales = integer_arrays(rng, 23, dim)
     queries = rng.standard_normal((5, dim), dtype=np.float32)
-    dots = scanned(distance.ScaledDot(frozen(codes), frozen(scales), frozen(queries), ONE), 5, 23)
+    dots = scanned(numbers.ScaledDot(frozen(codes), frozen(scales), frozen(queries), ONE), 5, 23)
     np.testing.assert_array_equal(dots, ONE - scales * reference.dots(codes, queries))
-    squares = scanned(distance.ScaledL2(frozen(codes), frozen(scales), frozen(queries)), 5, 23)
+    squares = scanned(numbers.ScaledL2(frozen(codes), frozen(scales), frozen(queries)), 5, 23)
     expected = reference.squared_distances(codes.astype(np.float32) * scales[:, None], queries)
     np.testing.assert_array_equal(squares, expected)
 
@@ -65,7 +65,7 @@ def test_integer_products_are_exact_even_at_the_extremes(rng, dim):
     queries[0], queries[1] = 127, -127
     ones = frozen(np.ones(5, np.float32))
     corrections = frozen((128 * queries.sum(axis=1, dtype=np.int64)).astype(np.int32))
-    operands = distance.CodesDot(frozen(codes), ones, frozen(queries), ones[:3], corrections, ZERO)
+    operands = numbers.CodesDot(frozen(codes), ones, frozen(queries), ones[:3], corrections, ZERO)
     exact = queries.astype(np.int64) @ codes.astype(np.int64).T
     np.testing.assert_array_equal(scanned(operands, 3, 5), -exact.astype(np.float32))
 
@@ -78,7 +78,7 @@ def test_integer_squared_distances(rng, dim):
     norms = ((codes.astype(np.float32) * scales[:, None]) ** 2).sum(axis=1)
     query_norms = ((queries.astype(np.float32) * query_scales[:, None]) ** 2).sum(axis=1)
     arrays = (codes, scales, queries, query_scales, corrections, norms, query_norms)
-    found = scanned(distance.CodesL2(*map(frozen, arrays)), 5, 23)
+    found = scanned(numbers.CodesL2(*map(frozen, arrays)), 5, 23)
     decoded = codes.astype(np.float64) * scales[:, None], queries.astype(np.float64) * query_scales[:, None]
     expected = reference.distances(*decoded, "l2")
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * expected.max())
@@ -88,7 +88,7 @@ def test_integer_squared_distances(rng, dim):
 def test_scan_of_a_part_gather_and_rerank_agree_bit_for_bit(rng):
     rows = rng.standard_normal((60, 33), dtype=np.float32)
     queries = rng.standard_normal((19, 33), dtype=np.float32)
-    operands = distance.PlainL2(frozen(rows), frozen(queries))
+    operands = numbers.PlainL2(frozen(rows), frozen(queries))
     whole = scanned(operands, 19, 60)
     part = np.empty((19, 20), np.float32)
     distance.scan(operands, 30, 50, part)
@@ -111,14 +111,14 @@ def test_every_half_is_converted_exactly():
     bits = bits[np.isfinite(bits.view(np.float16))]
     rows = bits.reshape(-1, 1)
     ones = np.ones((1, 1), np.float32)
-    found = scanned(distance.PlainDot(frozen(rows), frozen(ones), ZERO), 1, len(rows))[0]
+    found = scanned(numbers.PlainDot(frozen(rows), frozen(ones), ZERO), 1, len(rows))[0]
     np.testing.assert_array_equal(found, ZERO - bits.view(np.float16).astype(np.float32))
 
 
 def test_near_neighbours_keep_their_digits():
     rows = np.full((2, 64), 1000, np.float32)
     rows[1, 0] += np.float32(0.0625)
-    found = scanned(distance.PlainL2(frozen(rows), frozen(rows[:1])), 1, 2)
+    found = scanned(numbers.PlainL2(frozen(rows), frozen(rows[:1])), 1, 2)
     np.testing.assert_array_equal(found, [[0, 0.0625**2]])
 
 

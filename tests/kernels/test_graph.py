@@ -10,7 +10,7 @@ import pytest
 from tests import reference
 from vecstore.kernels import graph
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import PlainL2
+from vecstore.kernels.numbers import PlainL2
 
 NO_NODES = np.empty(0, np.int32)
 

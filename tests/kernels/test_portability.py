@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from numba.core import config
 
 from tests.kernels.digests import GROUPS
 from vecstore.kernels import intrinsics
@@ -56,7 +57,6 @@ def test_a_second_process_compiles_nothing(native):
 
 
 def test_features_follow_numbas_settings(monkeypatch):
-    config = intrinsics.config
     monkeypatch.setattr(config, "CPU_FEATURES", "+avx2,-avx512vnni,+fma")
     assert intrinsics.has_feature("avx2")
     assert not intrinsics.has_feature("avx512vnni")

@@ -13,11 +13,11 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import hashing, lookup
 from vecstore.kernels.adapt import fill_adapted
 from vecstore.kernels.compiling import frozen
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
-    output_buffer,
     queries_matrix,
     stored_array,
     table_matrix,
@@ -26,7 +26,7 @@ from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.hash import bucket_means
 from vecstore.schemes.indirect import SharedScorer
 from vecstore.schemes.ranked_bitmap import bitmap_forms, bitmap_nbytes, most_frequent, pack, stored_bitmap
-from vecstore.schemes.scorer import CheckedScorer, check_rows
+from vecstore.schemes.scorer import CheckedScorer
 from vecstore.types import F32, I64, U32, U64, ArrayForm, Metric
 
 __all__ = ["Adapt", "AdaptTable", "adapted_places"]
@@ -152,7 +152,7 @@ class Adapt(Scheme, frozen=True, kw_only=True, tag="adapt"):
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptTable:
+class AdaptTable(ArrayTable):
     """Private rows, then shared rows, and who has which.
 
     Attributes
@@ -166,6 +166,8 @@ class AdaptTable:
     salt : uint64[1]
     """
 
+    refusal: ClassVar[str] = "ids share rows; train or fit a new table"
+
     scheme: Adapt
     shape: TableShape
     rows: F32
@@ -173,29 +175,13 @@ class AdaptTable:
     ranks: U32
     salt: U64
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(array.nbytes for array in self.arrays().values())
-
     def places(self, rows: I64) -> I64:
         """Give the place int64[n] of ``rows`` int64[n] in the stored rows."""
         return adapted_places(self.scheme, self.words, self.ranks, self.salt, rows)
 
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        lookup.take(self.rows, frozen(self.places(checked)), out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        lookup.take(self.rows, frozen(self.places(rows)), out)
 
     def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once; each stored row is scored once."""
@@ -206,19 +192,6 @@ class AdaptTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``rows``, ``words``, ``ranks`` and ``salt``."""
         return {"rows": self.rows, "words": self.words, "ranks": self.ranks, "salt": self.salt}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: the rows of other ids are shared.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'adapt' cannot take {len(vectors)} more rows: ids share rows; train or fit a new table",
-            field="scheme",
-        )
 
 
 def adapted_places(scheme: Adapt, words: U64, ranks: U32, salt: U64, rows: I64) -> I64:

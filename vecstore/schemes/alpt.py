@@ -12,7 +12,12 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import scales as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
-from vecstore.schemes.checks import allowed_bytes, check_floor, check_magnitude, stored_array, table_matrix
+from vecstore.schemes.checks import (
+    check_magnitude,
+    most_that_fits,
+    stored_array,
+    table_matrix,
+)
 from vecstore.schemes.coded import LARGEST, Codes, RowScaledTable, code_type, coded_rows, limit_of, stored_codes
 from vecstore.schemes.int8 import Int8Table
 from vecstore.types import F32, ArrayForm
@@ -77,10 +82,8 @@ class Alpt(Scheme, frozen=True, kw_only=True, tag="alpt"):
         parameters: Mapping[str, Any] | None = None,
     ) -> Self:
         """Give codes of 16 bits where they fit the budget, else of 8; see :meth:`Scheme.plan`."""
-        candidates = [cls.from_dict({"bits": bits, **(parameters or {}), "scheme": cls.name}) for bits in (16, 8)]
-        allowed = allowed_bytes(shape, budget)
-        check_floor(cls.name, allowed, min(scheme.nbytes(shape) for scheme in candidates))
-        return next(scheme for scheme in candidates if scheme.nbytes(shape) <= allowed)
+        candidates = [cls.from_dict({"bits": bits, **(parameters or {}), "scheme": cls.name}) for bits in (8, 16)]
+        return most_that_fits(candidates, shape, budget)
 
     def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
         """Give ``codes`` and ``scales``."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import hamming as kernels
 from vecstore.kernels import nibbles
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.hamming import BLOCK_ROWS, SignCounts, SignProducts
-from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
-from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
-from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.schemes.array_table import ArrayTable
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, TableShape
+from vecstore.schemes.checks import queries_matrix, stored_arrays, table_matrix
+from vecstore.schemes.fixed_size import FixedSizeScheme
+from vecstore.schemes.scorer import KernelScorer, bias_of
 from vecstore.types import F32, I64, U64, ArrayForm, Metric
 
 __all__ = ["Binary", "BinaryTable"]
@@ -23,7 +24,7 @@ __all__ = ["Binary", "BinaryTable"]
 _WORD_BITS = 64
 
 
-class Binary(Scheme, frozen=True, kw_only=True, tag="binary"):
+class Binary(FixedSizeScheme, frozen=True, kw_only=True, tag="binary"):
     """A bit a number: 1 for numbers of at least 0. Decoded rows are unit vectors with numbers of 1 / sqrt(dim).
 
     Scans and walks count the bits in which the signs of the query differ (Hamming distance); what they find is scored
@@ -51,19 +52,6 @@ class Binary(Scheme, frozen=True, kw_only=True, tag="binary"):
 
     version: Literal[1] = 1
 
-    @classmethod
-    def plan(
-        cls,
-        shape: TableShape,
-        budget: float | int,
-        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
-        parameters: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Give the config if the table fits the budget; see :meth:`Scheme.plan`."""
-        planned = cls.from_dict({**(parameters or {}), "scheme": cls.name})
-        check_budget(cls.name, shape, planned.nbytes(shape), budget)
-        return planned
-
     def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
         """Give ``words``."""
         return {"words": ArrayForm(np.uint64, _words_shape(shape))}
@@ -88,7 +76,7 @@ class Binary(Scheme, frozen=True, kw_only=True, tag="binary"):
 
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> BinaryTable:
         """Make a table of the stored ``words``; see :meth:`Scheme.open`."""
-        return BinaryTable(self, shape, frozen(stored_array(arrays, "words", np.uint64, _words_shape(shape))))
+        return BinaryTable(self, shape, **stored_arrays(arrays, self.array_forms(shape)))
 
 
 def _words_shape(shape: TableShape) -> tuple[int, int, int]:
@@ -105,7 +93,7 @@ def _signs(rows: F32) -> U64:
     return words
 
 
-class BinaryTable:
+class BinaryTable(ArrayTable):
     """Signs of all rows.
 
     Parameters
@@ -116,31 +104,18 @@ class BinaryTable:
         See :mod:`vecstore.kernels.hamming`; frozen.
     """
 
+    refusal: ClassVar[str] = "they would not fill a block of rows; fit a new table"
+    scheme: Binary
+
     def __init__(self, scheme: Binary, shape: TableShape, words: U64) -> None:
         self.scheme = scheme
         self.shape = shape
         self.words = words
         self._size = np.float32(1) / np.sqrt(np.float32(shape.dim))
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.words.nbytes
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        kernels.take_signs(self.words, checked, self._size, out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        kernels.take_signs(self.words, rows, self._size, out)
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows.
@@ -169,16 +144,3 @@ class BinaryTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``words``."""
         return {"words": self.words}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: rows lie in blocks, which a few more do not fill.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'binary' cannot take {len(vectors)} more rows, because rows lie in blocks; fit a new table",
-            field="scheme",
-        )

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError
-from vecstore.schemes.base import TableShape
-from vecstore.types import F32, as_matrix
+from vecstore.kernels.compiling import frozen
+from vecstore.schemes.base import Scheme, TableShape
+from vecstore.types import F32, ArrayForm, as_matrix
 
-__all__ = ["check_budget", "check_magnitude", "output_buffer", "queries_matrix", "stored_array", "table_matrix"]
+__all__ = [
+    "allowed_bytes",
+    "check_budget",
+    "check_floor",
+    "check_magnitude",
+    "most_that_fits",
+    "output_buffer",
+    "queries_matrix",
+    "stored_array",
+    "stored_arrays",
+    "table_matrix",
+]
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+_Planned = TypeVar("_Planned", bound=Scheme)
 
 
 def stored_array(
@@ -37,6 +50,11 @@ def stored_array(
             field=name,
         )
     return array
+
+
+def stored_arrays(arrays: Mapping[str, NDArray[Any]], forms: Mapping[str, ArrayForm]) -> dict[str, NDArray[Any]]:
+    """Give the arrays of a stored table that have ``forms``, frozen; see :func:`stored_array`."""
+    return {name: frozen(stored_array(arrays, name, form.dtype, form.shape)) for name, form in forms.items()}
 
 
 def table_matrix(vectors: F32) -> F32:
@@ -144,6 +162,20 @@ def check_floor(name: str, allowed: int, floor: int) -> None:
             "raise the budget or choose a smaller scheme",
             floor=floor,
         )
+
+
+def most_that_fits(candidates: Sequence[_Planned], shape: TableShape, budget: float | int) -> _Planned:
+    """Give the last of ``candidates``, schemes of one name in ascending order of bytes, that fits a budget.
+
+    Raises
+    ------
+    BudgetInfeasible
+        None does; carries the bytes of the first.
+    """
+    allowed = allowed_bytes(shape, budget)
+    sizes = [scheme.nbytes(shape) for scheme in candidates]
+    check_floor(candidates[0].name, allowed, min(sizes))
+    return [scheme for scheme, size in zip(candidates, sizes, strict=True) if size <= allowed][-1]
 
 
 def check_budget(name: str, shape: TableShape, needed: int, budget: float | int) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,19 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import lookup
 from vecstore.kernels import scales as kernels
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import OffsetDot, OffsetL2, Operands, ScaledDot, ScaledL2
+from vecstore.kernels.distance import Operands
+from vecstore.kernels.numbers import OffsetDot, OffsetL2, ScaledDot, ScaledL2
 from vecstore.kernels.quantise import quantise
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
-    check_budget,
     check_magnitude,
-    output_buffer,
     queries_matrix,
     stored_array,
     table_matrix,
 )
-from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.schemes.fixed_size import FixedSizeScheme
+from vecstore.schemes.scorer import KernelScorer, bias_of
 from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = [
@@ -74,7 +75,7 @@ def coded_rows(matrix: F32, scales: F32, kind: type[np.int8 | np.int16]) -> Code
     return codes
 
 
-class RowScaledTable:
+class RowScaledTable(ArrayTable):
     """Rows ``scales[row] * codes[row]``.
 
     Parameters
@@ -93,25 +94,9 @@ class RowScaledTable:
         self.codes = codes
         self.scales = scales
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.codes.nbytes + self.scales.nbytes
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        lookup.take_scaled(self.codes, self.scales, checked, out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        lookup.take_scaled(self.codes, self.scales, rows, out)
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""
@@ -136,7 +121,7 @@ class RowScaledTable:
         return self.scheme.fit(vectors).arrays()
 
 
-class TableScaledTable:
+class TableScaledTable(ArrayTable):
     """Rows ``scale * codes[row]``: one scale for the whole table.
 
     Parameters
@@ -155,25 +140,9 @@ class TableScaledTable:
         self.codes = codes
         self.scale = scale
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.codes.nbytes + self.scale.nbytes
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        lookup.take_times(self.codes, self.scale[0], checked, out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        lookup.take_times(self.codes, self.scale[0], rows, out)
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""
@@ -205,7 +174,7 @@ class TableScaledTable:
         return {"codes": frozen(coded_rows(matrix, self.scale, self.codes.dtype.type))}
 
 
-class IntegerScheme(Scheme, frozen=True, kw_only=True):
+class IntegerScheme(FixedSizeScheme, frozen=True, kw_only=True):
     """What ``int8`` and ``int16`` share: plain rounding, with a scale a row or one a table.
 
     A scale a row is ``max|x| / limit`` of the row. The scale of a table is the one with the smallest squared error over
@@ -217,19 +186,6 @@ class IntegerScheme(Scheme, frozen=True, kw_only=True):
     kind: ClassVar[type[np.int8 | np.int16]]
 
     scales: Literal["row", "table"] = "row"
-
-    @classmethod
-    def plan(
-        cls,
-        shape: TableShape,
-        budget: float | int,
-        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
-        parameters: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Give the config if a table of codes and scales fits the budget; see :meth:`Scheme.plan`."""
-        planned = cls.from_dict({**(parameters or {}), "scheme": cls.name})
-        check_budget(cls.name, shape, planned.nbytes(shape), budget)
-        return planned
 
     def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
         """Give ``codes``, and ``scales`` or ``scale``."""

@@ -14,19 +14,19 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import compo as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
-    output_buffer,
     queries_matrix,
-    stored_array,
+    stored_arrays,
     table_matrix,
 )
 from vecstore.schemes.factored import FactoredScorer
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import DecodingScorer, SharedScorer
-from vecstore.schemes.scorer import CheckedScorer, bias_of, check_rows
+from vecstore.schemes.scorer import CheckedScorer, bias_of
 from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = ["Compo", "CompoTable"]
@@ -137,9 +137,7 @@ class Compo(Scheme, frozen=True, kw_only=True, tag="compo"):
 
         They are ``quotient`` float32[ceil(n / m), dim] and ``remainder`` float32[m, dim].
         """
-        quotient = stored_array(arrays, "quotient", np.float32, (self.quotients(shape.rows), shape.dim))
-        remainder = stored_array(arrays, "remainder", np.float32, (self.remainders, shape.dim))
-        return CompoTable(self, shape, frozen(quotient), frozen(remainder))
+        return CompoTable(self, shape, **stored_arrays(arrays, self.array_forms(shape)))
 
 
 def _smallest(n_rows: int) -> int:
@@ -188,7 +186,7 @@ _TAKE = {"product": kernels.take_products, "sum": kernels.take_sums}
 
 
 @dataclass(frozen=True, slots=True)
-class CompoTable:
+class CompoTable(ArrayTable):
     """Quotient rows and remainder rows.
 
     Attributes
@@ -197,30 +195,16 @@ class CompoTable:
     remainder : float32[m, dim]
     """
 
+    refusal: ClassVar[str] = "ids share rows; train or fit a new table"
+
     scheme: Compo
     shape: TableShape
     quotient: F32
     remainder: F32
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.quotient.nbytes + self.remainder.nbytes
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        _TAKE[self.scheme.aggregate](self.quotient, self.remainder, checked, out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        _TAKE[self.scheme.aggregate](self.quotient, self.remainder, rows, out)
 
     def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows.
@@ -242,19 +226,6 @@ class CompoTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``quotient`` and ``remainder``."""
         return {"quotient": self.quotient, "remainder": self.remainder}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: the rows of other ids are shared.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'compo' cannot take {len(vectors)} more rows: ids share rows; train or fit a new table",
-            field="scheme",
-        )
 
 
 class SumScorer:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore.kernels import lookup
 from vecstore.kernels.compiling import frozen
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
-    output_buffer,
     queries_matrix,
     stored_array,
     table_matrix,
@@ -24,7 +24,7 @@ from vecstore.schemes.checks import (
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import SharedScorer
 from vecstore.schemes.merging import merged_blocks
-from vecstore.schemes.scorer import CheckedScorer, check_rows
+from vecstore.schemes.scorer import CheckedScorer
 from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = ["Dedup", "DedupTable", "blocks_of", "deduplicated"]
@@ -142,7 +142,7 @@ class Dedup(Scheme, frozen=True, kw_only=True, tag="dedup"):
 
 
 @dataclass(frozen=True, slots=True)
-class DedupTable:
+class DedupTable(ArrayTable):
     """Stored blocks, and which block each block of the table is.
 
     Attributes
@@ -152,15 +152,12 @@ class DedupTable:
         Stored as ``map``.
     """
 
+    refusal: ClassVar[str] = "it has a fixed number of blocks; train or fit a new table"
+
     scheme: Dedup
     shape: TableShape
     blocks: F32
     numbers: NDArray[Any]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.blocks.nbytes + self.numbers.nbytes
 
     def places(self, rows: I64) -> I64:
         """Give the place int64[n] of ``rows`` int64[n] among the rows of all stored blocks."""
@@ -168,20 +165,9 @@ class DedupTable:
         lookup.fill_stored(self.numbers, self.scheme.block_rows, frozen(rows), out)
         return out
 
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        lookup.take(self._stored_rows(), frozen(self.places(checked)), out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        lookup.take(self._stored_rows(), frozen(self.places(rows)), out)
 
     def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once; each stored row is scored once."""
@@ -193,18 +179,6 @@ class DedupTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``blocks`` and ``map``."""
         return {"blocks": self.blocks, "map": self.numbers}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: the number of blocks is fixed.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'dedup' cannot take {len(vectors)} more rows; train or fit a new table", field="scheme"
-        )
 
     def _stored_rows(self) -> F32:
         """Give the rows of all stored blocks, float32[blocks * block_rows, dim], as a view."""

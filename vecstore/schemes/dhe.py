@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import hashing, mlp
 from vecstore.kernels.compiling import frozen
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
-    output_buffer,
     queries_matrix,
     stored_array,
     table_matrix,
 )
 from vecstore.schemes.indirect import DecodingScorer
-from vecstore.schemes.scorer import CheckedScorer, check_rows
+from vecstore.schemes.scorer import CheckedScorer
 from vecstore.types import F32, I64, U64, ArrayForm, Metric
 
 __all__ = ["HIDDEN_LAYERS", "MAX_HASHES", "Dhe", "DheTable"]
@@ -176,7 +176,7 @@ class Dhe(Scheme, frozen=True, kw_only=True, tag="dhe"):
 
 
 @dataclass(frozen=True, slots=True)
-class DheTable:
+class DheTable(ArrayTable):
     """The network and its salts.
 
     Attributes
@@ -187,16 +187,13 @@ class DheTable:
     biases : tuple of float32[outputs]
     """
 
+    refusal: ClassVar[str] = "all share one network; train or fit a new table"
+
     scheme: Dhe
     shape: TableShape
     salts: U64
     weights: tuple[F32, ...]
     biases: tuple[F32, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(array.nbytes for array in self.arrays().values())
 
     def hidden(self, rows: I64, layers: int = HIDDEN_LAYERS) -> F32:
         """Give the units float32[n, width] of the last of ``layers`` hidden layers for any int64[n]."""
@@ -210,34 +207,17 @@ class DheTable:
             values = units
         return values
 
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        A row's bits do not depend on the rows beside it.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        self._compute(checked, out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; a row's bits do not depend on the rows beside it."""
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            mlp.affine(self.hidden(rows[block]), self.weights[-1], self.biases[-1], out[block])
 
     def lookup_unseen(self, field: int, ids: I64) -> F32:  # noqa: ARG002 - one field
         """Give float32[n, dim] of ``ids`` int64[n] past the end of the table: any id has hashes."""
         out = np.empty((len(ids), self.shape.dim), np.float32)
-        self._compute(ids, out)
+        self.take(frozen(ids), out)
         return out
-
-    def _compute(self, ids: I64, out: F32) -> None:
-        """Write the output of the network for ``ids`` int64[n] into ``out`` float32[n, dim]."""
-        for start in range(0, len(ids), _BLOCK_ROWS):
-            block = slice(start, start + _BLOCK_ROWS)
-            mlp.affine(self.hidden(ids[block]), self.weights[-1], self.biases[-1], out[block])
 
     def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once; rows are decoded in blocks."""
@@ -251,19 +231,6 @@ class DheTable:
             named[f"weights{number}"] = weights
             named[f"biases{number}"] = bias
         return named
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: all rows share the network.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'dhe' cannot take {len(vectors)} more rows: all share one network; train or fit a new table",
-            field="scheme",
-        )
 
 
 def _random_network(scheme: Dhe, shape: TableShape, seed: int) -> DheTable:

@@ -18,6 +18,7 @@ from vecstore.config import Config
 from vecstore.errors import CorruptionError, InvalidArgumentError, NotFoundError
 from vecstore.kernels.lookup import first_outside_columns, put_field
 from vecstore.kernels.scoring import Scorer
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import (
     Capabilities,
     CompressedTable,
@@ -28,8 +29,7 @@ from vecstore.schemes.base import (
     Scheme,
     TableShape,
 )
-from vecstore.schemes.checks import output_buffer
-from vecstore.schemes.scorer import CheckedScorer, check_rows
+from vecstore.schemes.scorer import CheckedScorer
 from vecstore.table_api import OnUnknown
 from vecstore.types import F32, I64, ArrayForm, Metric
 
@@ -221,7 +221,7 @@ class Fields(Scheme, frozen=True, kw_only=True, tag="fields"):
         return FieldsTable(self, tuple(tables))
 
 
-class FieldsTable:
+class FieldsTable(ArrayTable):
     """The parts of several fields, addressed by row or by field and id.
 
     Parameters
@@ -230,6 +230,9 @@ class FieldsTable:
     parts : tuple of CompressedTable
         In order.
     """
+
+    refusal: ClassVar[str] = "a field has a fixed number of ids"
+    scheme: Fields
 
     def __init__(self, scheme: Fields, parts: tuple[CompressedTable, ...]) -> None:
         self.scheme = scheme
@@ -241,11 +244,6 @@ class FieldsTable:
         self._part_of_field = np.repeat(np.arange(len(parts)), [part.fields for part in scheme.parts])
         # The first row of each field within its part.
         self._firsts = self._starts[:-1] - self._part_starts[self._part_of_field]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(part.nbytes for part in self.parts)
 
     @cached_property
     def field_names(self) -> tuple[str, ...]:
@@ -267,13 +265,12 @@ class FieldsTable:
         first = int(self._starts[number] - self._part_starts[part])
         return self.parts[part], first, first + self.scheme.fields[number].size
 
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given."""
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim], part by part; see :meth:`ArrayTable.take`."""
         if len(self.parts) == 1:
-            return self.parts[0].lookup(rows, out)
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        owners = np.searchsorted(self._part_starts, checked, side="right") - 1
+            self.parts[0].lookup(rows, out)
+            return
+        owners = np.searchsorted(self._part_starts, rows, side="right") - 1
         order = np.argsort(owners, kind="stable")
         bounds = np.searchsorted(owners[order], np.arange(len(self.parts) + 1))
         for part, first, start, stop in zip(
@@ -281,8 +278,7 @@ class FieldsTable:
         ):
             if start < stop:
                 own = order[start:stop]
-                out[own] = part.lookup(checked[own] - first)
-        return out
+                out[own] = part.lookup(rows[own] - first)
 
     def lookup_fields(self, ids: I64, *, on_unknown: OnUnknown = "error") -> F32:
         """Give float32[n, fields, dim] of ``ids`` int64[n, fields], one column a field, in order.
@@ -400,16 +396,6 @@ class FieldsTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give the arrays of all parts, named ``<part>.<array>``."""
         return {f"{number}.{name}": a for number, part in enumerate(self.parts) for name, a in part.arrays().items()}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: a field has a fixed number of ids.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(f"scheme 'fields' cannot take {len(vectors)} more rows", field="scheme")
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.kernels import lookup
 from vecstore.kernels.compiling import frozen
-from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
+from vecstore.schemes.array_table import ArrayTable
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, TableShape
 from vecstore.schemes.checks import (
-    check_budget,
     check_magnitude,
-    output_buffer,
     queries_matrix,
     stored_array,
     table_matrix,
 )
+from vecstore.schemes.fixed_size import FixedSizeScheme
 from vecstore.schemes.full import plain_scorer
-from vecstore.schemes.scorer import KernelScorer, check_rows
+from vecstore.schemes.scorer import KernelScorer
 from vecstore.types import F32, I64, U16, ArrayForm, Metric
 
 __all__ = ["Float16", "Float16Table"]
@@ -30,7 +30,7 @@ __all__ = ["Float16", "Float16Table"]
 LARGEST = 65_504.0
 
 
-class Float16(Scheme, frozen=True, kw_only=True, tag="float16"):
+class Float16(FixedSizeScheme, frozen=True, kw_only=True, tag="float16"):
     """Round every number to the nearest IEEE half, ties to even: 2 dim bytes a row.
 
     Attributes
@@ -48,19 +48,6 @@ class Float16(Scheme, frozen=True, kw_only=True, tag="float16"):
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
 
     version: Literal[1] = 1
-
-    @classmethod
-    def plan(
-        cls,
-        shape: TableShape,
-        budget: float | int,
-        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
-        parameters: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Give the config if a table of halves fits the budget; see :meth:`Scheme.plan`."""
-        planned = cls.from_dict({**(parameters or {}), "scheme": cls.name})
-        check_budget(cls.name, shape, planned.nbytes(shape), budget)
-        return planned
 
     def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
         """Give ``rows``."""
@@ -105,7 +92,7 @@ class Float16(Scheme, frozen=True, kw_only=True, tag="float16"):
 
 
 @dataclass(frozen=True, slots=True)
-class Float16Table:
+class Float16Table(ArrayTable):
     """Rows of halves.
 
     Attributes
@@ -118,25 +105,9 @@ class Float16Table:
     shape: TableShape
     bits: U16
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.bits.nbytes
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        lookup.take(self.bits, checked, out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        lookup.take(self.bits, rows, out)
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""

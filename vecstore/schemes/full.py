@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.kernels import lookup
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import Operands, PlainDot, PlainL2
-from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
-from vecstore.schemes.checks import check_budget, output_buffer, queries_matrix, stored_array, table_matrix
-from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.kernels.distance import Operands
+from vecstore.kernels.numbers import PlainDot, PlainL2
+from vecstore.schemes.array_table import ArrayTable
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, TableShape
+from vecstore.schemes.checks import queries_matrix, stored_arrays, table_matrix
+from vecstore.schemes.fixed_size import FixedSizeScheme
+from vecstore.schemes.scorer import KernelScorer, bias_of
 from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = ["Full", "FullTable"]
 
 
-class Full(Scheme, frozen=True, kw_only=True, tag="full"):
+class Full(FixedSizeScheme, frozen=True, kw_only=True, tag="full"):
     """Keep every number as float32: 4 dim bytes a row.
 
     Attributes
@@ -38,19 +41,6 @@ class Full(Scheme, frozen=True, kw_only=True, tag="full"):
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
 
     version: Literal[1] = 1
-
-    @classmethod
-    def plan(
-        cls,
-        shape: TableShape,
-        budget: float | int,
-        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
-        parameters: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Give the config if a full table fits the budget; see :meth:`Scheme.plan`."""
-        planned = cls.from_dict({**(parameters or {}), "scheme": cls.name})
-        check_budget(cls.name, shape, planned.nbytes(shape), budget)
-        return planned
 
     def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
         """Give ``rows``."""
@@ -72,11 +62,11 @@ class Full(Scheme, frozen=True, kw_only=True, tag="full"):
 
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> FullTable:
         """Make a table of the stored ``rows`` float32[n, dim]; see :meth:`Scheme.open`."""
-        return FullTable(self, shape, frozen(stored_array(arrays, "rows", np.float32, (shape.rows, shape.dim))))
+        return FullTable(self, shape, **stored_arrays(arrays, self.array_forms(shape)))
 
 
 @dataclass(frozen=True, slots=True)
-class FullTable:
+class FullTable(ArrayTable):
     """Uncompressed rows.
 
     Attributes
@@ -88,25 +78,9 @@ class FullTable:
     shape: TableShape
     rows: F32
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.rows.nbytes
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        lookup.take(self.rows, checked, out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        lookup.take(self.rows, rows, out)
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""

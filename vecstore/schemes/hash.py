@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import hashing, lookup
 from vecstore.kernels.compiling import frozen
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
-    output_buffer,
     queries_matrix,
-    stored_array,
+    stored_arrays,
     table_matrix,
 )
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import SharedScorer
-from vecstore.schemes.scorer import CheckedScorer, check_rows
+from vecstore.schemes.scorer import CheckedScorer
 from vecstore.types import F32, I64, U64, ArrayForm, Metric
 
 __all__ = ["Hash", "HashTable", "bucket_means"]
@@ -111,13 +111,11 @@ class Hash(Scheme, frozen=True, kw_only=True, tag="hash"):
 
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> HashTable:
         """Make a table of the stored ``rows`` float32[buckets, dim] and ``salt`` uint64[1]; see :meth:`Scheme.open`."""
-        rows = stored_array(arrays, "rows", np.float32, (self.buckets, shape.dim))
-        salt = stored_array(arrays, "salt", np.uint64, (1,))
-        return HashTable(self, shape, frozen(rows), frozen(salt))
+        return HashTable(self, shape, **stored_arrays(arrays, self.array_forms(shape)))
 
 
 @dataclass(frozen=True, slots=True)
-class HashTable:
+class HashTable(ArrayTable):
     """Shared rows and the salt that says which id has which.
 
     Attributes
@@ -126,34 +124,20 @@ class HashTable:
     salt : uint64[1]
     """
 
+    refusal: ClassVar[str] = "ids share rows; train or fit a new table"
+
     scheme: Hash
     shape: TableShape
     rows: F32
     salt: U64
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.rows.nbytes + self.salt.nbytes
-
     def places(self, rows: I64) -> I64:
         """Give the bucket int64[n] of ``rows`` int64[n]; any int64 has one."""
         return hashing.buckets(rows, int(self.salt[0]), self.scheme.buckets)
 
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        lookup.take(self.rows, self.places(checked), out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        lookup.take(self.rows, self.places(rows), out)
 
     def lookup_unseen(self, field: int, ids: I64) -> F32:  # noqa: ARG002 - one field
         """Give float32[n, dim] of ``ids`` int64[n] past the end of the table: any id has a bucket."""
@@ -170,19 +154,6 @@ class HashTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``rows`` and ``salt``."""
         return {"rows": self.rows, "salt": self.salt}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: the rows of other ids are shared.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'hash' cannot take {len(vectors)} more rows: ids share rows; train or fit a new table",
-            field="scheme",
-        )
 
 
 def bucket_means(matrix: F32, places: I64, buckets: int, frequency: I64 | None) -> F32:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import int4 as kernels
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import HalvesDot, HalvesL2, Operands
-from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
-from vecstore.schemes.checks import (
-    check_budget,
-    check_magnitude,
-    output_buffer,
-    queries_matrix,
-    stored_array,
-    table_matrix,
-)
+from vecstore.kernels.distance import Operands
+from vecstore.kernels.int4 import HalvesDot, HalvesL2
+from vecstore.schemes.array_table import ArrayTable
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, TableShape
+from vecstore.schemes.checks import check_magnitude, queries_matrix, stored_arrays, table_matrix
+from vecstore.schemes.fixed_size import FixedSizeScheme
 from vecstore.schemes.projected import products
-from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.schemes.scorer import KernelScorer, bias_of
 from vecstore.types import F32, I64, U8, ArrayForm, Metric
 
 __all__ = ["Int4", "Int4Table"]
@@ -33,7 +28,7 @@ LARGEST = 8e37
 _BLOCK_ROWS = 4096
 
 
-class Int4(Scheme, frozen=True, kw_only=True, tag="int4"):
+class Int4(FixedSizeScheme, frozen=True, kw_only=True, tag="int4"):
     """Subtract the mean of all rows, and round to 16 steps between the smallest and the largest number of a row.
 
     That is ceil(dim / 2) + 8 bytes a row, and the mean. All steps are in float32: ``step = (max - min) / 15``, code =
@@ -59,19 +54,6 @@ class Int4(Scheme, frozen=True, kw_only=True, tag="int4"):
     row_arrays: ClassVar[tuple[str, ...]] = ("codes", "offsets", "steps")
 
     version: Literal[1] = 1
-
-    @classmethod
-    def plan(
-        cls,
-        shape: TableShape,
-        budget: float | int,
-        frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
-        parameters: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Give the config if the table fits the budget; see :meth:`Scheme.plan`."""
-        planned = cls.from_dict({**(parameters or {}), "scheme": cls.name})
-        check_budget(cls.name, shape, planned.nbytes(shape), budget)
-        return planned
 
     def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
         """Give ``codes``, ``offsets``, ``steps`` and ``centroid``."""
@@ -117,17 +99,10 @@ class Int4(Scheme, frozen=True, kw_only=True, tag="int4"):
 
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> Int4Table:
         """Make a table of its stored arrays (see :class:`Int4Table`); see :meth:`Scheme.open`."""
-        return Int4Table(
-            self,
-            shape,
-            frozen(stored_array(arrays, "codes", np.uint8, (shape.rows, -(-shape.dim // 2)))),
-            frozen(stored_array(arrays, "offsets", np.float32, (shape.rows,))),
-            frozen(stored_array(arrays, "steps", np.float32, (shape.rows,))),
-            frozen(stored_array(arrays, "centroid", np.float32, (shape.dim,))),
-        )
+        return Int4Table(self, shape, **stored_arrays(arrays, self.array_forms(shape)))
 
 
-class Int4Table:
+class Int4Table(ArrayTable):
     """Rows of 4-bit codes with an offset and a step each.
 
     Parameters
@@ -140,6 +115,9 @@ class Int4Table:
     centroid : float32[dim]
     """
 
+    refusal: ClassVar[str] = "its mean is that of those it has; fit a new table"
+    scheme: Int4
+
     def __init__(self, scheme: Int4, shape: TableShape, codes: U8, offsets: F32, steps: F32, centroid: F32) -> None:
         self.scheme = scheme
         self.shape = shape
@@ -148,25 +126,9 @@ class Int4Table:
         self.steps = steps
         self.centroid = centroid
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(array.nbytes for array in self.arrays().values())
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        kernels.take(self.codes, self.offsets, self.steps, self.centroid, checked, out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        kernels.take(self.codes, self.offsets, self.steps, self.centroid, rows, out)
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once: the centroid becomes a part of them."""
@@ -182,16 +144,3 @@ class Int4Table:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``codes``, ``offsets``, ``steps`` and ``centroid``."""
         return {"codes": self.codes, "offsets": self.offsets, "steps": self.steps, "centroid": self.centroid}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: the mean is that of the rows there are.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'int4' cannot take {len(vectors)} more rows: its mean is that of those it has; fit a new table",
-            field="scheme",
-        )

@@ -9,7 +9,8 @@ import numpy as np
 
 from vecstore.kernels import quantise as kernels
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import CodesDot, CodesL2, Operands
+from vecstore.kernels.distance import Operands
+from vecstore.kernels.numbers import CodesDot, CodesL2
 from vecstore.schemes.base import Capabilities, Family, Fitting, Scheme, TableShape
 from vecstore.schemes.coded import Codes, IntegerScheme, RowScaledTable
 from vecstore.schemes.scorer import bias_of

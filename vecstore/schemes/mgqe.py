@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import tiers as kernels
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import Operands, TierSums
+from vecstore.kernels.distance import Operands
+from vecstore.kernels.part_sums import TierSums
 from vecstore.kernels.tiers import COLD_BITS, TierCodes
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
-    allowed_bytes,
-    check_floor,
-    output_buffer,
+    most_that_fits,
     queries_matrix,
     stored_array,
     table_matrix,
 )
 from vecstore.schemes.indirect import DecodingScorer
 from vecstore.schemes.ranked_bitmap import bitmap_forms, most_frequent, pack, places, stored_bitmap
-from vecstore.schemes.scorer import CheckedScorer, bias_of, check_rows
+from vecstore.schemes.scorer import CheckedScorer, bias_of
 from vecstore.schemes.tiered_kmeans import nearest, tiered_centroids
 from vecstore.types import F32, I64, U8, U64, ArrayForm, Mask, Metric
 
@@ -94,9 +94,7 @@ class Mgqe(Scheme, frozen=True, kw_only=True, tag="mgqe"):
         given = {"hot_share": 1.0 if frequency is None else _HOT_SHARE, **(parameters or {}), "scheme": cls.name}
         divisors = [parts for parts in range(1, shape.dim + 1) if shape.dim % parts == 0]
         candidates = [cls.from_dict({"parts": parts, **given}) for parts in divisors]
-        allowed = allowed_bytes(shape, budget)
-        check_floor(cls.name, allowed, min(scheme.nbytes(shape) for scheme in candidates))
-        return [scheme for scheme in candidates if scheme.nbytes(shape) <= allowed][-1]
+        return most_that_fits(candidates, shape, budget)
 
     def hot_rows(self, rows: int) -> int:
         """Give how many of ``rows`` rows are hot."""
@@ -167,7 +165,7 @@ class Mgqe(Scheme, frozen=True, kw_only=True, tag="mgqe"):
 
 
 @dataclass(frozen=True, slots=True)
-class MgqeTable:
+class MgqeTable(ArrayTable):
     """A codebook, and the codes of all rows.
 
     Attributes
@@ -177,32 +175,18 @@ class MgqeTable:
         Stored as ``hot``, ``cold``, ``words`` and ``ranks``.
     """
 
+    refusal: ClassVar[str] = "they would have no tier; train or fit a new table"
+
     scheme: Mgqe
     shape: TableShape
     codebook: F32
     codes: TierCodes
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.codebook.nbytes + sum(array.nbytes for array in self.codes)
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        within = frozen(places(self.codes.words, self.codes.ranks, checked))
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        within = frozen(places(self.codes.words, self.codes.ranks, rows))
         scratch = np.empty(self.scheme.parts + kernels.WINDOW, np.uint8)
         kernels.take_tiered(self._pieces(self.codebook), self._readable_codes(), within, scratch, self._pieces(out))
-        return out
 
     def _pieces(self, vectors: F32) -> F32 | U64:
         """Give vectors as a matrix of centroids, those of two floats as one integer."""
@@ -225,18 +209,6 @@ class MgqeTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``codebook``, ``hot``, ``cold``, ``words`` and ``ranks``."""
         return {"codebook": self.codebook, **self.codes._asdict()}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: further rows have no tier.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'mgqe' cannot take {len(vectors)} more rows; train or fit a new table", field="scheme"
-        )
 
 
 class TierScorer(DecodingScorer):

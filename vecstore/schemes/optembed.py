@@ -15,11 +15,11 @@ from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
 from vecstore.kernels.grouping import put_columns, sorted_places
 from vecstore.schemes import ranked_bitmap
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
-    output_buffer,
     queries_matrix,
     stored_array,
     table_matrix,
@@ -27,7 +27,7 @@ from vecstore.schemes.checks import (
 from vecstore.schemes.fields import Field, check_fields, starts_of
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.prefixes import select
-from vecstore.schemes.scorer import CheckedScorer, KernelScorer, check_rows
+from vecstore.schemes.scorer import CheckedScorer, KernelScorer
 from vecstore.types import F32, I64, U16, U32, U64, ArrayForm, Mask, Metric
 
 __all__ = ["OptEmbed", "OptEmbedTable", "PrefixScorer", "prefix_table"]
@@ -153,7 +153,7 @@ def _is_words(arrays: Mapping[str, NDArray[Any]]) -> bool:
     return "words" in arrays and arrays["words"].dtype == np.uint64
 
 
-class OptEmbedTable:
+class OptEmbedTable(ArrayTable):
     """The first columns of the kept rows, field after field.
 
     Parameters
@@ -173,6 +173,9 @@ class OptEmbedTable:
         Rows, kept rows and stored values before each field; they follow from the rest and are not stored.
     """
 
+    refusal: ClassVar[str] = "fields have fixed sizes; train or fit a new table"
+    scheme: OptEmbed
+
     def __init__(self, scheme: OptEmbed, shape: TableShape, values: F32, words: U64, ranks: U32, dims: U16) -> None:
         self.scheme = scheme
         self.shape = shape
@@ -186,27 +189,9 @@ class OptEmbedTable:
         sizes = np.diff(self.firsts) * dims
         self.offsets = frozen(np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)]))
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(array.nbytes for array in self.arrays().values())
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        kernels.take(
-            self.values, self.words, self.ranks, self.dims, self.starts, self.firsts, self.offsets, checked, out
-        )
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        kernels.take(self.values, self.words, self.ranks, self.dims, self.starts, self.firsts, self.offsets, rows, out)
 
     def stored_rows(self, field: int) -> F32:
         """Give float32[kept, dims[field]]: what is stored of the ``field``-th field."""
@@ -221,19 +206,6 @@ class OptEmbedTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``values``, ``words``, ``ranks`` and ``dims``."""
         return {"values": self.values, "words": self.words, "ranks": self.ranks, "dims": self.dims}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: a field has a fixed number of ids.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'optembed' cannot take {len(vectors)} more rows: fields have fixed sizes; train or fit anew",
-            field="scheme",
-        )
 
 
 class PrefixScorer:

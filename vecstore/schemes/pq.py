@@ -11,19 +11,18 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import lookup, tiers
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import PartSums
 from vecstore.kernels.nibbles import ENTRIES, NibbleSteps, NibbleSums
+from vecstore.kernels.part_sums import PartSums
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
-    allowed_bytes,
-    check_floor,
-    output_buffer,
+    most_that_fits,
     queries_matrix,
     stored_array,
     table_matrix,
 )
 from vecstore.schemes.nibbles import blocked, blocks_shape, code_rows, rounded
-from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.schemes.scorer import KernelScorer, bias_of
 from vecstore.schemes.tiered_kmeans import nearest, tiered_centroids
 from vecstore.types import F32, I64, U8, ArrayForm, Metric
 
@@ -81,9 +80,7 @@ class Pq(Scheme, frozen=True, kw_only=True, tag="pq"):
         given = {**(parameters or {}), "scheme": cls.name}
         divisors = [parts for parts in range(1, shape.dim + 1) if shape.dim % parts == 0]
         candidates = [cls.from_dict({"parts": parts, **given}) for parts in divisors]
-        allowed = allowed_bytes(shape, budget)
-        check_floor(cls.name, allowed, min(scheme.nbytes(shape) for scheme in candidates))
-        return [scheme for scheme in candidates if scheme.nbytes(shape) <= allowed][-1]
+        return most_that_fits(candidates, shape, budget)
 
     @property
     def centroids(self) -> int:
@@ -154,7 +151,7 @@ def _blocks(numbers: U8) -> U8:
     return blocked(even[:, ::2] | np.left_shift(even[:, 1::2], np.uint8(4)))
 
 
-class PqTable:
+class PqTable(ArrayTable):
     """A codebook, and the codes of all rows.
 
     Parameters
@@ -167,34 +164,21 @@ class PqTable:
         Of 8 bits, or of 4 bits in blocks.
     """
 
+    refusal: ClassVar[str] = "its centroids suit those it has; fit a new table"
+    scheme: Pq
+
     def __init__(self, scheme: Pq, shape: TableShape, codebook: F32, codes: U8) -> None:
         self.scheme = scheme
         self.shape = shape
         self.codebook = codebook
         self.codes = codes
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.codebook.nbytes + self.codes.nbytes
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
         parts, centroids, width = self.codebook.shape
-        numbers = self.codes[checked] if self.scheme.bits == 8 else code_rows(self.codes, checked, parts)
+        numbers = self.codes[rows] if self.scheme.bits == 8 else code_rows(self.codes, rows, parts)
         places = (numbers + np.arange(parts) * centroids).ravel().astype(np.int64)
         lookup.take(self.codebook.reshape(-1, width), frozen(places), out.reshape(-1, width))
-        return out
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once: tables of what each centroid adds."""
@@ -217,17 +201,3 @@ class PqTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``codebook``, and ``codes`` (8 bits) or ``blocks`` (4 bits)."""
         return {"codebook": self.codebook, "codes" if self.scheme.bits == 8 else "blocks": self.codes}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: the centroids were computed for the rows there are.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme {self.scheme.name!r} cannot take {len(vectors)} more rows: its centroids suit those it has; fit a "
-            "new table",
-            field="scheme",
-        )

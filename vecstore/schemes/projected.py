@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,13 @@ from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore.kernels import lookup
 from vecstore.kernels import projection as kernels
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import OffsetDot, OffsetL2, Operands
+from vecstore.kernels.distance import Operands
+from vecstore.kernels.numbers import OffsetDot, OffsetL2
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Scheme, TableShape
-from vecstore.schemes.checks import check_floor, output_buffer, queries_matrix, stored_array
+from vecstore.schemes.checks import check_floor, queries_matrix, stored_array
 from vecstore.schemes.full import plain_scorer
-from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.schemes.scorer import KernelScorer, bias_of
 from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = [
@@ -106,7 +108,7 @@ def orthonormal(rows: NDArray[Any], projection: NDArray[Any]) -> tuple[F32, F32]
     return frozen((rows.astype(np.float64) @ r.T).astype(np.float32)), frozen(q.T.astype(np.float32))
 
 
-class ProjectedTable:
+class ProjectedTable(ArrayTable):
     """Rows ``rows[row] @ projection + bias``.
 
     Parameters
@@ -121,6 +123,8 @@ class ProjectedTable:
         None for zeros.
     """
 
+    refusal: ClassVar[str] = "its projection suits those it has; train or fit a new table"
+
     def __init__(
         self, scheme: Scheme, shape: TableShape, rows: F32, projection: F32 | None = None, bias: F32 | None = None
     ) -> None:
@@ -131,28 +135,12 @@ class ProjectedTable:
         self.bias = bias
         self._constant = frozen(np.zeros(shape.dim, np.float32)) if bias is None else bias
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(array.nbytes for array in self.arrays().values())
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
         if self.projection is None:
-            lookup.take(self.rows, checked, out)
+            lookup.take(self.rows, rows, out)
         else:
-            kernels.take_projected(self.rows, self.projection, self._constant, checked, out)
-        return out
+            kernels.take_projected(self.rows, self.projection, self._constant, rows, out)
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows: they are projected too.
@@ -185,20 +173,6 @@ class ProjectedTable:
         """Give ``rows``, and ``projection`` and ``bias`` where there are."""
         named = {"rows": self.rows, "projection": self.projection, "bias": self.bias}
         return {name: array for name, array in named.items() if array is not None}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: the projection was made for the rows there are.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme {self.scheme.name!r} cannot take {len(vectors)} more rows: its projection suits those it has; "
-            "train or fit a new table",
-            field="scheme",
-        )
 
 
 def open_projected(

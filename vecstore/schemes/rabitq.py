@@ -16,19 +16,18 @@ from vecstore.kernels.compiling import frozen
 from vecstore.kernels.hashing import derived_salts
 from vecstore.kernels.nibbles import PlaneBounds, PlaneProducts, PlaneSteps
 from vecstore.kernels.rotation import rotate, rotate_back
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
-    allowed_bytes,
-    check_floor,
     check_magnitude,
-    output_buffer,
+    most_that_fits,
     queries_matrix,
-    stored_array,
+    stored_arrays,
     table_matrix,
 )
 from vecstore.schemes.nibbles import blocked, blocks_shape, rounded
 from vecstore.schemes.projected import products
-from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.schemes.scorer import KernelScorer, bias_of
 from vecstore.types import F32, I64, U8, U64, ArrayForm, Metric
 
 __all__ = ["Rabitq", "RabitqTable"]
@@ -96,9 +95,7 @@ class Rabitq(Scheme, frozen=True, kw_only=True, tag="rabitq"):
         """Give the most bits that fit the budget; see :meth:`Scheme.plan`."""
         given = {**(parameters or {}), "scheme": cls.name}
         candidates = [cls.from_dict({"bits": bits, **given}) for bits in range(1, 9)]
-        allowed = allowed_bytes(shape, budget)
-        check_floor(cls.name, allowed, min(scheme.nbytes(shape) for scheme in candidates))
-        return [scheme for scheme in candidates if scheme.nbytes(shape) <= allowed][-1]
+        return most_that_fits(candidates, shape, budget)
 
     def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
         """Give ``codes``, ``scales``, ``norms``, ``centroid`` and ``salt``."""
@@ -153,15 +150,7 @@ class Rabitq(Scheme, frozen=True, kw_only=True, tag="rabitq"):
 
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> RabitqTable:
         """Make a table of its stored arrays (see :class:`RabitqTable`); see :meth:`Scheme.open`."""
-        return RabitqTable(
-            self,
-            shape,
-            frozen(stored_array(arrays, "codes", np.uint8, self._blocks(shape))),
-            frozen(stored_array(arrays, "scales", np.float32, (shape.rows,))),
-            frozen(stored_array(arrays, "norms", np.float32, (shape.rows,))),
-            frozen(stored_array(arrays, "centroid", np.float32, (shape.dim,))),
-            frozen(stored_array(arrays, "salt", np.uint64, (1,))),
-        )
+        return RabitqTable(self, shape, **stored_arrays(arrays, self.array_forms(shape)))
 
 
 def _planes(numbers: U8, bits: int) -> U8:
@@ -179,7 +168,7 @@ class _Prepared(NamedTuple):
     product_weight: np.float32
 
 
-class RabitqTable:
+class RabitqTable(ArrayTable):
     """Codes of all rows, and what turns products with them into distances.
 
     Parameters
@@ -195,6 +184,9 @@ class RabitqTable:
         Names the rotation.
     """
 
+    refusal: ClassVar[str] = "they would not fill a block of rows; fit a new table"
+    scheme: Rabitq
+
     def __init__(
         self, scheme: Rabitq, shape: TableShape, codes: U8, scales: F32, norms: F32, centroid: F32, salt: U64
     ) -> None:
@@ -208,31 +200,15 @@ class RabitqTable:
         self._residuals: F32 | None = None
         self._lock = Lock()
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(array.nbytes for array in self.arrays().values())
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
         numbers = np.empty(out.shape, np.int32)
-        nibbles.take_planes(self.codes, self.scheme.bits, checked, numbers)
+        nibbles.take_planes(self.codes, self.scheme.bits, rows, numbers)
         sizes = (numbers.astype(np.int64) ** 2).sum(axis=1).astype(np.float32)
-        factors = np.sqrt(self.norms[checked]) / np.sqrt(sizes)
+        factors = np.sqrt(self.norms[rows]) / np.sqrt(sizes)
         np.multiply(numbers.astype(np.float32), factors[:, None], out=out)
         rotate_back(out, self.salt[0])
         out += self.centroid
-        return out
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""
@@ -317,16 +293,3 @@ class RabitqTable:
             "centroid": self.centroid,
             "salt": self.salt,
         }
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: rows lie in blocks, which a few more do not fill.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'rabitq' cannot take {len(vectors)} more rows, because rows lie in blocks; fit a new table",
-            field="scheme",
-        )

@@ -13,17 +13,17 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import hashing
 from vecstore.kernels import robe as kernels
 from vecstore.kernels.compiling import frozen
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
-    output_buffer,
     queries_matrix,
-    stored_array,
+    stored_arrays,
     table_matrix,
 )
 from vecstore.schemes.indirect import DecodingScorer
-from vecstore.schemes.scorer import CheckedScorer, check_rows
+from vecstore.schemes.scorer import CheckedScorer
 from vecstore.types import F32, I64, U64, ArrayForm, Metric
 
 __all__ = ["Robe", "RobeTable"]
@@ -160,13 +160,11 @@ class Robe(Scheme, frozen=True, kw_only=True, tag="robe"):
 
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> RobeTable:
         """Make a table of the stored ``array`` float32[size] and ``salts`` uint64; see :meth:`Scheme.open`."""
-        array = stored_array(arrays, "array", np.float32, (self.size,))
-        salts = stored_array(arrays, "salts", np.uint64, (self.n_salts(shape.dim),))
-        return RobeTable(self, shape, frozen(array), frozen(salts))
+        return RobeTable(self, shape, **stored_arrays(arrays, self.array_forms(shape)))
 
 
 @dataclass(frozen=True, slots=True)
-class RobeTable:
+class RobeTable(ArrayTable):
     """The shared array, and the salts that say who reads where.
 
     Attributes
@@ -176,30 +174,17 @@ class RobeTable:
         Of the blocks of a row, then of every 64 signs.
     """
 
+    refusal: ClassVar[str] = "ids share numbers; train or fit a new table"
+
     scheme: Robe
     shape: TableShape
     array: F32
     salts: U64
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.array.nbytes + self.salts.nbytes
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        self._write(checked, out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        n_blocks = self.scheme.blocks(self.shape.dim)
+        kernels.take_blocks(self.array, rows, self.salts[:n_blocks], self.scheme.block, self.salts[n_blocks:], out)
 
     def lookup_unseen(self, field: int, ids: I64) -> F32:
         """Give float32[n, dim] of ``ids`` int64[n] past the end of the ``field``-th field: any row has a vector.
@@ -207,12 +192,8 @@ class RobeTable:
         They are rows ``id + (field + 1) 2^48``, which no id inside a field is.
         """
         out = np.empty((len(ids), self.shape.dim), np.float32)
-        self._write(frozen(ids + ((field + 1) << _UNSEEN_BITS)), out)
+        self.take(frozen(ids + ((field + 1) << _UNSEEN_BITS)), out)
         return out
-
-    def _write(self, rows: I64, out: F32) -> None:
-        n_blocks = self.scheme.blocks(self.shape.dim)
-        kernels.take_blocks(self.array, rows, self.salts[:n_blocks], self.scheme.block, self.salts[n_blocks:], out)
 
     def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows.
@@ -225,16 +206,3 @@ class RobeTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``array`` and ``salts``."""
         return {"array": self.array, "salts": self.salts}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: the numbers of other rows are shared.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'robe' cannot take {len(vectors)} more rows: ids share numbers; train or fit a new table",
-            field="scheme",
-        )

@@ -14,11 +14,11 @@ from vecstore.kernels import sparse as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
 from vecstore.kernels.sparse import Places, Scoring
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
-    output_buffer,
     queries_matrix,
     stored_array,
     table_matrix,
@@ -35,7 +35,7 @@ from vecstore.schemes.places import (
     places_nbytes,
     stored_places,
 )
-from vecstore.schemes.scorer import CheckedScorer, bias_of, check_rows
+from vecstore.schemes.scorer import CheckedScorer, bias_of
 from vecstore.types import F32, I64, ArrayForm, Mask, Metric
 
 __all__ = ["SparseScheme", "SparseScorer", "SparseTable", "pruned_table"]
@@ -122,7 +122,7 @@ class SparseScheme(Scheme, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class SparseTable:
+class SparseTable(ArrayTable):
     """The stored numbers, row after row, and their places.
 
     Attributes
@@ -132,30 +132,16 @@ class SparseTable:
         Their coded places.
     """
 
+    refusal: ClassVar[str] = "its threshold holds for the whole table; train or fit a new table"
+
     scheme: SparseScheme
     shape: TableShape
     values: F32
     places: Places
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(array.nbytes for array in self.arrays().values())
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        kernels.take(self.places, self.values, checked, out)
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        kernels.take(self.places, self.values, rows, out)
 
     def scorer(self, queries: F32, metric: Metric) -> CheckedScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows: sums over stored numbers."""
@@ -165,20 +151,6 @@ class SparseTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``values`` and the arrays of their places."""
         return {"values": self.values, **named(self.places)}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: which numbers are kept was decided over the whole table.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme {self.scheme.name!r} cannot take {len(vectors)} more rows: its threshold holds for the whole "
-            "table; train or fit a new table",
-            field="scheme",
-        )
 
 
 class SparseScorer:

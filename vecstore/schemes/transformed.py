@@ -13,9 +13,10 @@ from vecstore.errors import BudgetInfeasible, InvalidArgumentError
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands, Shifted
 from vecstore.kernels.scoring import Scorer
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, CompressedTable, Family, Fitting, Progress, Scheme, TableShape
-from vecstore.schemes.checks import allowed_bytes, check_floor, output_buffer, queries_matrix, table_matrix
-from vecstore.schemes.scorer import KernelScorer, bias_of, check_rows
+from vecstore.schemes.checks import allowed_bytes, check_floor, queries_matrix, table_matrix
+from vecstore.schemes.scorer import KernelScorer, bias_of
 from vecstore.schemes.transforms import Step, Transform, parse_transforms, salts_of
 from vecstore.types import F32, I64, ArrayForm, Metric
 
@@ -211,7 +212,7 @@ def named(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-class TransformedTable:
+class TransformedTable(ArrayTable):
     """Steps, and a table of what they make of the rows.
 
     Parameters
@@ -224,34 +225,20 @@ class TransformedTable:
         Graph walks can use its scorer.
     """
 
+    refusal: ClassVar[str] = "its transforms suit those it has; fit a new table"
+
     def __init__(self, scheme: Scheme, shape: TableShape, steps: tuple[Step, ...], inner: CompressedTable) -> None:
         self.scheme = scheme
         self.shape = shape
         self.steps = steps
         self.inner = inner
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(array.nbytes for array in self.arrays().values())
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        decoded = self.inner.lookup(checked)
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        decoded = self.inner.lookup(rows)
         for step in reversed(self.steps):
             decoded = step.decode(decoded)
         out[:] = decoded
-        return out
 
     def scorer(self, queries: F32, metric: Metric) -> Scorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows.
@@ -271,20 +258,6 @@ class TransformedTable:
         """Give the arrays of the steps, named ``<number>.<array>``, and those of the codec, named ``inner.<array>``."""
         own = {f"{number}.{name}": a for number, step in enumerate(self.steps) for name, a in step.arrays.items()}
         return own | {f"{INNER}{name}": array for name, array in self.inner.arrays().items()}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: the transforms were fitted to the rows there are.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme {self.scheme.name!r} cannot take {len(vectors)} more rows: its transforms suit those it has; "
-            "fit a new table",
-            field="scheme",
-        )
 
 
 def shifted_scorer(scorer: Scorer, n_rows: int, offsets: F32) -> Scorer:

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import ttrec as kernels
 from vecstore.kernels.compiling import frozen
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
-    output_buffer,
     queries_matrix,
-    stored_array,
+    stored_arrays,
     table_matrix,
 )
 from vecstore.schemes.indirect import DecodingScorer
-from vecstore.schemes.scorer import CheckedScorer, check_rows
+from vecstore.schemes.scorer import CheckedScorer
 from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = ["Ttrec", "TtrecTable"]
@@ -159,8 +159,7 @@ class Ttrec(Scheme, frozen=True, kw_only=True, tag="ttrec"):
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> TtrecTable:
         """Make a table of ``first``, ``middle``, ``last``, float32 of :meth:`core_shapes`; see :meth:`Scheme.open`."""
         self._check_shape(shape)
-        cores = (stored_array(arrays, name, np.float32, s) for name, s in zip(_CORES, self.core_shapes(), strict=True))
-        return TtrecTable(self, shape, *(frozen(core) for core in cores))
+        return TtrecTable(self, shape, **stored_arrays(arrays, self.array_forms(shape)))
 
 
 def _row_factors(n_rows: int) -> Three:
@@ -218,7 +217,7 @@ def _halves(matrix: NDArray[np.float64], rank: int) -> tuple[NDArray[np.float64]
     return padded_left, padded_right
 
 
-class TtrecTable:
+class TtrecTable(ArrayTable):
     """Three cores, and in memory the products of the last two once that pays.
 
     Parameters
@@ -229,6 +228,9 @@ class TtrecTable:
     middle : float32[n2, R, d2, R]
     last : float32[n3, R, d3]
     """
+
+    refusal: ClassVar[str] = "all share the cores; train or fit a new table"
+    scheme: Ttrec
 
     def __init__(self, scheme: Ttrec, shape: TableShape, first: F32, middle: F32, last: F32) -> None:
         self.scheme = scheme
@@ -241,31 +243,15 @@ class TtrecTable:
         self._tails: F32 | None = None
         self._lock = Lock()
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.first.nbytes + self.middle.nbytes + self.last.nbytes
-
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        tails = self._tails_for(len(checked))
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        tails = self._tails_for(len(rows))
         if tails is None:
             scratch = np.empty(self._tail_shape[1:], np.float32)
-            order = np.argsort(checked // len(self.first), kind="stable")
-            kernels.take_chains(self.first, self.middle, self.last, checked, order, scratch, out)
+            order = np.argsort(rows // len(self.first), kind="stable")
+            kernels.take_chains(self.first, self.middle, self.last, rows, order, scratch, out)
         else:
-            kernels.take_with_tails(self.first, tails, checked, out)
-        return out
+            kernels.take_with_tails(self.first, tails, rows, out)
 
     def _tails_for(self, n_rows: int) -> F32 | None:
         """Give the products of the last two cores, or None while they would not pay.
@@ -298,16 +284,3 @@ class TtrecTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``first``, ``middle`` and ``last``."""
         return {"first": self.first, "middle": self.middle, "last": self.last}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: the cores are shared by all rows.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'ttrec' cannot take {len(vectors)} more rows: all rows share the cores; train or fit a new table",
-            field="scheme",
-        )

@@ -13,11 +13,11 @@ from vecstore.errors import AlreadyExistsError, CorruptionError, InvalidArgument
 from vecstore.kernels import hashing, lookup
 from vecstore.kernels import unified as kernels
 from vecstore.kernels.compiling import frozen
+from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
-    output_buffer,
     queries_matrix,
     stored_array,
     table_matrix,
@@ -26,7 +26,7 @@ from vecstore.schemes.chunks import ChunkScorer
 from vecstore.schemes.collisions import FieldCollisions, field_collisions
 from vecstore.schemes.fields import Field, check_fields, starts_of
 from vecstore.schemes.hash import bucket_means
-from vecstore.schemes.scorer import CheckedScorer, check_rows
+from vecstore.schemes.scorer import CheckedScorer
 from vecstore.types import F32, I64, U64, ArrayForm, Metric
 
 __all__ = ["Unified", "UnifiedTable", "salts_of"]
@@ -207,7 +207,7 @@ class Unified(Scheme, frozen=True, kw_only=True, tag="unified"):
         return UnifiedTable(self, shape, frozen(rows), frozen(salts), frozen(key))
 
 
-class UnifiedTable:
+class UnifiedTable(ArrayTable):
     """The shared table, and the salts that say which rows an id of a field has.
 
     Parameters
@@ -221,6 +221,9 @@ class UnifiedTable:
         What the salts come from, together with the names of the fields.
     """
 
+    refusal: ClassVar[str] = "ids share rows; add a field (with_field), or train or fit a new table"
+    scheme: Unified
+
     def __init__(self, scheme: Unified, shape: TableShape, rows: F32, salts: U64, key: U64) -> None:
         self.scheme = scheme
         self.shape = shape
@@ -230,31 +233,15 @@ class UnifiedTable:
         self._starts = frozen(starts_of(scheme.fields))
         self._firsts = frozen(scheme.firsts(shape.dim))
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.rows.nbytes + self.salts.nbytes + self.key.nbytes
-
     def places(self, rows: I64) -> I64:
         """Give the table rows int64[n, look-ups] of ``rows`` int64[n]."""
         out = np.empty((len(rows), self.salts.shape[1]), np.int64)
         kernels.fill_places(frozen(rows), self._starts, self._firsts, self.salts, self.scheme.buckets, out)
         return out
 
-    def lookup(self, rows: I64, out: F32 | None = None) -> F32:
-        """Give float32[n, dim] of ``rows`` int64[n], written into ``out`` where given.
-
-        Raises
-        ------
-        NotFoundError
-            A row outside the table.
-        InvalidArgumentError
-            ``rows`` are not integers, or ``out`` cannot hold the result.
-        """
-        checked = check_rows(rows, self.shape.rows)
-        out = output_buffer(out, len(checked), self.shape.dim)
-        lookup.take(self.rows, frozen(self.places(checked).ravel()), out.reshape(-1, self.scheme.width))
-        return out
+    def take(self, rows: I64, out: F32) -> None:
+        """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
+        lookup.take(self.rows, frozen(self.places(rows).ravel()), out.reshape(-1, self.scheme.width))
 
     def lookup_unseen(self, field: int, ids: I64) -> F32:
         """Give float32[n, dim] of ``ids`` int64[n] past the end of the ``field``-th field: any id has shared rows.
@@ -301,20 +288,6 @@ class UnifiedTable:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``rows``, ``salts`` and ``key``."""
         return {"rows": self.rows, "salts": self.salts, "key": self.key}
-
-    def encode(self, vectors: F32) -> Mapping[str, NDArray[Any]]:
-        """Refuse: the rows of other ids are shared.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Always.
-        """
-        raise InvalidArgumentError(
-            f"scheme 'unified' cannot take {len(vectors)} more rows: ids share rows; add a field (with_field), or "
-            "train or fit a new table",
-            field="scheme",
-        )
 
 
 def salts_of(scheme: Unified, key: U64, count: int) -> U64:

@@ -1,0 +1,126 @@
+"""Single bits and words, and asking for memory ahead of its use."""
+
+# ruff: noqa: ARG001  (Numba fixes the parameters of intrinsics and of the functions that emit them)
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from vecstore.kernels.intrinsics.emitting import (
+    CACHE_LINE,
+    F32,
+    I8,
+    I32,
+    I64,
+    Builder,
+    Value,
+    declare,
+    has_feature,
+    load,
+    row_of,
+    splat,
+    steps,
+    vector_row,
+)
+
+
+@intrinsic
+def count_ones(typingctx: Any, word: Any) -> Any:
+    """Give the number of set bits of a uint64."""
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), emit
+
+
+@intrinsic
+def count_below(typingctx: Any, values: Any, start: Any, stop: Any, bound: Any) -> Any:
+    """Give how many of ``values[start:stop]``, uint8[n] or uint16[n], are below ``bound``, which their type can hold.
+
+    Comparing 64 bytes at once is quicker than bisecting them, whose branches no processor predicts.
+    """
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        row = vector_row(context, builder, signature.args[0], args[0])
+        element = row.address.type.pointee
+        lanes = CACHE_LINE * 8 // element.width if has_feature("avx512bw") else 1
+        total = cgutils.alloca_once_value(builder, I64(0))
+        bound = builder.trunc(args[3], element)
+        with cgutils.for_range_slice(builder, args[1], args[2], I64(lanes), I64) as (offset, _):
+            if lanes == 1:
+                below = builder.icmp_unsigned("<", builder.load(builder.gep(row.address, [offset])), bound)
+                found = builder.zext(below, I64)
+            else:
+                vector = ir.VectorType(element, lanes)
+                left = builder.sub(args[2], offset)
+                most = builder.select(builder.icmp_signed("<", left, I64(lanes)), left, I64(lanes))
+                indices = ir.Constant(vector, list(range(lanes)))
+                inside = builder.icmp_unsigned("<", indices, splat(builder, builder.trunc(most, element), lanes))
+                loaded = load(builder, row, offset, inside, lanes)
+                below = builder.and_(inside, builder.icmp_unsigned("<", loaded, splat(builder, bound, lanes)))
+                found = builder.zext(builder.ctpop(builder.bitcast(below, ir.IntType(lanes))), I64)
+            builder.store(builder.add(builder.load(total), found), total)
+        return builder.load(total)
+
+    return types.intp(values, types.intp, types.intp, types.intp), emit
+
+
+@intrinsic
+def float_bits(typingctx: Any, value: Any) -> Any:
+    """Give the 32 bits of a float32 as uint32."""
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        return builder.bitcast(args[0], I32)
+
+    return types.uint32(types.float32), emit
+
+
+@intrinsic
+def bits_float(typingctx: Any, bits: Any) -> Any:
+    """Give the float32 that has these 32 bits."""
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        return builder.bitcast(args[0], F32)
+
+    return types.float32(types.uint32), emit
+
+
+@intrinsic
+def prefetch_row(typingctx: Any, rows: Any, row: Any) -> Any:
+    """Ask for all cache lines of ``rows[row]`` of a two-dimensional array ahead of their use."""
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        target = row_of(context, builder, signature.args[0], args[0], args[1])
+        size = context.get_abi_sizeof(target.address.type.pointee)
+        start = builder.bitcast(target.address, I8.as_pointer())
+        length = builder.mul(target.length, I64(size))
+        with steps(builder, length, CACHE_LINE) as offset:
+            _prefetch(builder, builder.gep(start, [offset]))
+        # Rows need not start with a line, so the last byte may be in one more.
+        _prefetch(builder, builder.gep(start, [builder.sub(length, I64(1))]))
+        return context.get_dummy_value()
+
+    return types.void(rows, types.intp), emit
+
+
+@intrinsic
+def prefetch_element(typingctx: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of ``array[index]`` of a one-dimensional array ahead of its use."""
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        _prefetch(builder, builder.bitcast(builder.gep(view.data, [args[1]]), I8.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), emit
+
+
+def _prefetch(builder: Builder, address: Value) -> None:
+    """Emit a prefetch for reading, into every cache level."""
+    call = declare(builder, "llvm.prefetch.p0", ir.VoidType(), address.type, I32, I32, I32)
+    builder.call(call, [address, I32(0), I32(3), I32(1)])
