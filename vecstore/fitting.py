@@ -106,7 +106,7 @@ def fit_table(
         float32[n, dim], whose table has one field, ``row``; or field -> float32[n, dim]. Row i has the id i.
     budget : float or int
         A fraction of the float32 matrix where it is a float in (0, 1], absolute bytes where it is an int. It covers
-        every array that will be written.
+        every byte of the files of a stored version.
     frequency : int64[n] or mapping of str to int64[n], optional
         How often each row is used, in the form of ``vectors``: schemes that tell frequent rows from rare ones favour
         them, and errors of frequent rows weigh more. The report counts all rows alike.

@@ -116,6 +116,10 @@ def test_a_budget_decides_what_the_codec_lacks():
     assert caught.value.floor == transformed("pca:8", "int8").nbytes(shape)
     with pytest.raises(InvalidArgumentError, match="no rows"):
         requested("int8", transform=None, budget=0.5, shape=TableShape(0, 64))
+    for transform in (None, "centre"):
+        with pytest.raises(InvalidArgumentError, match=r"'mgqe' needs parts: .* or budget=") as refused:
+            requested("mgqe", transform=transform, shape=shape)
+        assert refused.value.field == "parts"
 
 
 @pytest.mark.parametrize("metric", list(Metric))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
+
 from vecstore.config import with_transform
 from vecstore.errors import InvalidArgumentError
-from vecstore.schemes import Scheme, from_config, get
+from vecstore.schemes import Scheme, from_config, get, names
 from vecstore.schemes.base import TableShape
 
 __all__ = ["requested"]
@@ -39,9 +41,35 @@ def requested(
     config = with_transform(scheme, transform)
     if isinstance(config, str):
         config = {"scheme": config}
-    if budget is None or not isinstance(config, dict) or not isinstance(config.get("scheme"), str):
+    if not isinstance(config, dict) or not isinstance(config.get("scheme"), str):
+        return from_config(config)
+    if budget is None:
+        _check_complete(config)
         return from_config(config)
     if shape.rows == 0:
         raise InvalidArgumentError("budget: there are no rows that it could be for", field="budget")
     parameters = {name: value for name, value in config.items() if name != "scheme"}
     return get(config["scheme"]).plan(shape, budget, None, parameters)
+
+
+def _check_complete(config: dict[str, Any]) -> None:
+    """Refuse a config, or one behind transforms, that lacks what a budget would decide; unknown schemes pass.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Names what is missing.
+    """
+    name = config["scheme"]
+    if name not in names():
+        return
+    missing = [field.name for field in structs.fields(get(name)) if field.required and field.name not in config]
+    if missing:
+        raise InvalidArgumentError(
+            f"scheme {name!r} needs {', '.join(missing)}: pass a config such as {{'scheme': {name!r}, {missing[0]!r}: "
+            "...}, or budget=..., which decides it",
+            field=missing[0],
+        )
+    inner = config.get("inner")
+    if isinstance(inner, dict) and isinstance(inner.get("scheme"), str):
+        _check_complete(inner)
