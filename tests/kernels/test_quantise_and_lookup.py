@@ -18,7 +18,7 @@ def test_codes_and_scales(rng, dim):
     matrix[3] = np.finfo(np.float32).max
     matrix[4] = -0.0
     codes, scales = np.empty(matrix.shape, np.int8), np.empty(200, np.float32)
-    quantise.quantise(matrix, codes, scales)
+    quantise.quantise(matrix, codes, scales, quantise.LARGEST)
     expected_codes, expected_scales = reference.quantise(matrix)
     np.testing.assert_array_equal(scales, expected_scales)
     np.testing.assert_array_equal(codes, expected_codes)
@@ -28,7 +28,7 @@ def test_codes_and_scales(rng, dim):
 def test_ties_go_to_the_even_code():
     matrix = np.float32([[127, 0.5, 1.5, 2.5, -0.5, -1.5]])
     codes, scales = np.empty(matrix.shape, np.int8), np.empty(1, np.float32)
-    quantise.quantise(matrix, codes, scales)
+    quantise.quantise(matrix, codes, scales, quantise.LARGEST)
     assert codes.tolist() == [[127, 0, 2, 2, 0, -2]]
 
 

@@ -1,13 +1,25 @@
-"""How kernels are compiled, and the form that arrays take on their way in."""
+"""How kernels are compiled, called and kept, and the form that arrays take on their way in.
+
+A kernel is a plain function that Numba compiles to machine code, once for each mix of argument types. The code is kept
+on disk (:mod:`vecstore.kernels.code_cache`), and a process that finds it there does without Numba, whose import takes
+longer than all else that a first search does. So nothing here, and nothing that modules of kernels import, may import
+Numba before something has to be compiled: what Numba has to know of is announced here and handed over then.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from functools import cached_property
+from threading import RLock
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from vecstore.kernels import code_cache
+from vecstore.kernels.arguments import classes_of, form_of
+from vecstore.kernels.loading import load
 
 #: Integers inside kernels: Python's from arguments, numpy's from arrays and casts.
 Int: TypeAlias = int | np.integer[Any]
@@ -15,23 +27,124 @@ Int: TypeAlias = int | np.integer[Any]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+#: What is to be announced to Numba before it compiles anything.
+_announcements: list[Callable[[], None]] = []
+_compiling = RLock()
+
+
+class Kernel:
+    """A function that runs as machine code, without the GIL.
+
+    Parameters
+    ----------
+    function : callable
+        Takes arrays, numbers and (named) tuples of them, by position; returns nothing or one number.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self.__doc__ = function.__doc__
+        #: How many mixes of argument types this process compiled, because they were not found on disk.
+        self.compiled = 0
+        self._entries: dict[str, Callable[..., Any]] = {}
+        self._tried: tuple[Callable[..., Any], ...] = ()
+
+    def __repr__(self) -> str:
+        """Give the name of the function."""
+        return f"<Kernel {self.name}>"
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the code for arguments of these types, which is made first where there is none yet.
+
+        Each entry checks the types itself and gives NotImplemented where they are not its own: quicker than telling
+        from here which entry is the right one.
+        """
+        for entry in self._tried:
+            result = entry(*args)
+            if result is not NotImplemented:
+                return result
+        return self._entry(args)(*args)
+
+    def _entry(self, args: tuple[Any, ...]) -> Callable[..., Any]:
+        form = form_of(args)
+        with _compiling:
+            entry = self._entries.get(form)
+            if entry is None:
+                code = code_cache.read(self.function, form)
+                if code is None:
+                    code = self._compile(args)
+                    self.compiled += 1
+                    code_cache.write(self.function, form, code)
+                entry = load(self.name, code, classes_of(args))
+                self._entries[form] = entry
+                self._tried = tuple(self._entries.values())
+        return entry
+
+    def _compile(self, args: tuple[Any, ...]) -> bytes:
+        """Give the object code for arguments of these types."""
+        from vecstore.kernels.emission import object_code
+
+        announce_all()
+        return object_code(self.dispatcher, args)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """What Numba makes of the function: IEEE arithmetic as written (no ``fastmath``), division by zero allowed."""
+        from numba import njit
+
+        return njit(nogil=True, error_model="numpy")(self.function)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What other kernels, while they are compiled, take this one for."""
+        return self.dispatcher._numba_type_
+
+
+class Inlined:
+    """A function that becomes a part of every kernel that calls it; only compiled code may call it."""
+
+    #: Where Numba looks whether to inline, and what.
+    targetoptions = {"inline": "always"}  # noqa: RUF012 - Numba wants a dict
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.py_func = function
+        self.__doc__ = function.__doc__
+
+    @cached_property
+    def _numba_type_(self) -> Any:
+        from numba import njit
+
+        return njit(nogil=True, error_model="numpy", inline="always")(self.py_func)._numba_type_
+
+
+class Intrinsic:
+    """A function that emits LLVM instructions, by its name; only compiled code may call it.
+
+    Parameters
+    ----------
+    home : str
+        The module that defines it, which imports Numba.
+    name : str
+    """
+
+    def __init__(self, home: str, name: str) -> None:
+        self._home = home
+        self._name = name
+
+    @cached_property
+    def _numba_type_(self) -> Any:
+        from vecstore.kernels.emission import type_of_function
+
+        return type_of_function(getattr(importlib.import_module(self._home), self._name))
+
 
 def kernel(function: _Function) -> _Function:
-    """Compile ``function`` to machine code without the GIL, kept in Numba's cache on disk.
+    """Compile ``function`` to machine code without the GIL, which is kept on disk; see :class:`Kernel`.
 
-    IEEE arithmetic is left as written (no ``fastmath``), which is what makes results the same on every
-    processor, and a division by zero gives infinity. Where no directory can be written, the code is compiled
-    anew in each process.
-
-    Numba notices when the file of a kernel changes, but not when a module that the kernel uses does: after editing
-    one of them, delete ``vecstore/kernels/__pycache__/*.nb?``.
+    IEEE arithmetic is left as written, which is what makes results the same on every processor.
     """
-    try:
-        compiled: _Function = njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:
-        # Numba refuses at import time when neither the package nor the user's cache directory is writable.
-        compiled = njit(nogil=True, error_model="numpy")(function)
-    return compiled
+    return cast("_Function", Kernel(function))
 
 
 def inlined(function: _Function) -> _Function:
@@ -39,14 +152,41 @@ def inlined(function: _Function) -> _Function:
 
     For small functions that take operands: a call would pass a dozen array fields on the stack.
     """
-    compiled: _Function = njit(nogil=True, error_model="numpy", inline="always")(function)
-    return compiled
+    return cast("_Function", Inlined(function))
+
+
+def overload(
+    function: Callable[..., Any], *, inline: Literal["always", "never"] = "never"
+) -> Callable[[_Function], _Function]:
+    """Announce to Numba what to compile for calls of ``function``, as ``numba.extending.overload`` does."""
+
+    def decorate(choose: _Function) -> _Function:
+        def announce() -> None:
+            from numba.extending import overload
+
+            overload(function, inline=inline)(choose)
+
+        _announcements.append(announce)
+        return choose
+
+    return decorate
+
+
+def announce_all() -> None:
+    """Hand over to Numba what was announced since the last time."""
+    while _announcements:
+        _announcements.pop(0)()
+
+
+def class_of(numba_type: Any) -> Any:
+    """Give the named tuple behind a Numba type, None where it is none; for functions that choose an overload."""
+    return getattr(numba_type, "instance_class", None)
 
 
 def frozen(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
     """Give a read-only plain C-contiguous view of ``array``, copied only where it is not contiguous.
 
-    Numba compiles kernels anew for every mix of writable and read-only arguments, and knows no memory maps;
+    Kernels are compiled anew for every mix of writable and read-only arguments, and know no memory maps;
     with one form for all there is one compilation.
     """
     flags = array.flags

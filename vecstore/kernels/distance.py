@@ -15,11 +15,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
 from vecstore.kernels import hamming, int4, nibbles, numbers, part_sums
-from vecstore.kernels.compiling import Int, inlined, kernel
+from vecstore.kernels.compiling import Int, class_of, inlined, kernel, overload
 from vecstore.kernels.intrinsics import TILE
 from vecstore.types import F32, I64
 
@@ -66,11 +64,6 @@ Operands = (
     | nibbles.PlaneBounds
     | Shifted
 )
-
-
-def _operands_class(operands: Any) -> Any:
-    """Give the class behind a Numba type, None where it is no named tuple."""
-    return getattr(operands, "instance_class", None) if isinstance(operands, types.BaseNamedTuple) else None
 
 
 def distance(operands: Operands, query: Int, row: Int) -> np.float32:
@@ -148,17 +141,17 @@ _PREFETCHES: dict[Any, Any] = {
 
 @overload(distance, inline="always")
 def _choose_distance(operands: Any, query: Any, row: Any) -> Any:  # noqa: ARG001
-    return _DISTANCES.get(_operands_class(operands))
+    return _DISTANCES.get(class_of(operands))
 
 
 @overload(distance_tile, inline="always")
 def _choose_distance_tile(operands: Any, first: Any, row: Any) -> Any:  # noqa: ARG001
-    return _TILES.get(_operands_class(operands))
+    return _TILES.get(class_of(operands))
 
 
 @overload(prefetch, inline="always")
 def _choose_prefetch(operands: Any, row: Any) -> Any:  # noqa: ARG001
-    return _PREFETCHES.get(_operands_class(operands))
+    return _PREFETCHES.get(class_of(operands))
 
 
 @inlined
@@ -191,7 +184,7 @@ _SCANS: dict[Any, Any] = {Shifted: _scan_shifted, **nibbles.SCANS, **hamming.SCA
 
 @overload(scan_group)
 def _choose_scan(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:  # noqa: ARG001
-    return _SCANS.get(_operands_class(operands), _scan_rows)
+    return _SCANS.get(class_of(operands), _scan_rows)
 
 
 @kernel

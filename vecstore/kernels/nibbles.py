@@ -18,10 +18,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
-from vecstore.kernels.compiling import Int, kernel
+from vecstore.kernels.compiling import Int, class_of, kernel, overload
 from vecstore.kernels.intrinsics import (
     LARGEST_ENTRY,
     MAX_COLUMNS,
@@ -384,12 +382,12 @@ _STEPS = {NibbleSteps: _nibble_steps, PlaneSteps: _plane_steps, PlaneBounds: _bo
 
 @overload(write_steps)
 def _choose_writer(operands: Any, query: Any, sums: Any, first: Any, out: Any) -> Any:  # noqa: ARG001
-    return _WRITERS.get(operands.instance_class) if isinstance(operands, types.BaseNamedTuple) else None
+    return _WRITERS.get(class_of(operands))
 
 
 @overload(steps_of)
 def _choose_steps(operands: Any) -> Any:
-    return _STEPS.get(operands.instance_class) if isinstance(operands, types.BaseNamedTuple) else None
+    return _STEPS.get(class_of(operands))
 
 
 def scan_steps(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:

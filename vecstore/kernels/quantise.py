@@ -15,7 +15,7 @@ _MAGNITUDE = np.uint32(0x7FFF_FFFF)
 
 
 @kernel
-def quantise(matrix: F32, codes: I8 | I16, scales: F32, limit: np.float32 = LARGEST) -> None:
+def quantise(matrix: F32, codes: I8 | I16, scales: F32, limit: np.float32) -> None:
     """Write the ``codes`` int8/int16[n, d] and ``scales`` float32[n] of ``matrix`` float32[n, d].
 
     In float32 throughout: ``scale = max|x| / limit``; ``code = round(x / scale)``, ties to even, clipped to

@@ -15,12 +15,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 from numpy.typing import NDArray
 
 from vecstore.kernels.bitmaps import BLOCK_WORDS, bits_from, ones, rank
-from vecstore.kernels.compiling import Int, inlined, kernel
+from vecstore.kernels.compiling import Int, class_of, inlined, kernel, overload
 from vecstore.kernels.intrinsics import LANES, copy_span, count_below, expand_lanes, prefetch_element
 from vecstore.types import F32, I64, U8, U16, U32, U64
 
@@ -203,7 +201,7 @@ def _block_near(places: Any, place: Any) -> Any:
 
 def _chosen(places: Any, bitmap: Any, block: Any) -> Any:
     implementations = {BitmapPlaces: bitmap, BlockPlaces: block}
-    return implementations.get(places.instance_class) if isinstance(places, types.BaseNamedTuple) else None
+    return implementations.get(class_of(places))
 
 
 @overload(begin, inline="always")

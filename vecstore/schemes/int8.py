@@ -89,7 +89,7 @@ class Int8Table(RowScaledTable):
     def _traversal(self, queries: F32, metric: Metric, exact: Operands) -> Operands:  # noqa: ARG002
         codes, scales = _room_for(queries)
         corrections = np.empty(len(queries), np.int32)
-        kernels.quantise(frozen(queries), codes, scales)
+        kernels.quantise(frozen(queries), codes, scales, kernels.LARGEST)
         codes, scales = frozen(codes), frozen(scales)
         kernels.corrections(codes, corrections)
         shared = (self.codes, self.scales, codes, scales, frozen(corrections))

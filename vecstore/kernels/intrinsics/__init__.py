@@ -13,25 +13,43 @@ Integer sums are exact, so they may use whatever the processor does best: ``vpdp
 AVX-512 VNNI, ordinary vectors elsewhere.
 
 These functions check nothing: callers hand in C-contiguous arrays and rows inside them.
-They stay at module level because Numba's disk cache misses every function that closes over an intrinsic.
+They are named here and defined in modules that are imported when a kernel has to be compiled, because they need Numba.
 """
 
 from __future__ import annotations
 
-from vecstore.kernels.intrinsics.emitting import CACHE_LINE, LANES, TILE, has_feature
-from vecstore.kernels.intrinsics.halves import halves_dot, halves_squared_distance
-from vecstore.kernels.intrinsics.matrices import multiply_matrix
-from vecstore.kernels.intrinsics.memory import (
-    bits_float,
-    count_below,
-    count_ones,
-    float_bits,
-    prefetch_element,
-    prefetch_row,
-)
-from vecstore.kernels.intrinsics.rows import add_rows, copy_row, copy_span, decode_row, expand_lanes, multiply_rows
-from vecstore.kernels.intrinsics.shuffles import LARGEST_ENTRY, MAX_COLUMNS, add_nibble_sums, add_nibble_sums_tile
-from vecstore.kernels.intrinsics.sums import dot, dot_tile, integer_dot, squared_distance, squared_distance_tile
+from vecstore.kernels.compiling import Intrinsic
+from vecstore.kernels.intrinsics.sizes import CACHE_LINE, LANES, LARGEST_ENTRY, MAX_COLUMNS, TILE
+
+_HALVES = "vecstore.kernels.intrinsics.halves"
+_MATRICES = "vecstore.kernels.intrinsics.matrices"
+_MEMORY = "vecstore.kernels.intrinsics.memory"
+_ROWS = "vecstore.kernels.intrinsics.rows"
+_SHUFFLES = "vecstore.kernels.intrinsics.shuffles"
+_SUMS = "vecstore.kernels.intrinsics.sums"
+
+halves_dot = Intrinsic(_HALVES, "halves_dot")
+halves_squared_distance = Intrinsic(_HALVES, "halves_squared_distance")
+multiply_matrix = Intrinsic(_MATRICES, "multiply_matrix")
+bits_float = Intrinsic(_MEMORY, "bits_float")
+count_below = Intrinsic(_MEMORY, "count_below")
+count_ones = Intrinsic(_MEMORY, "count_ones")
+float_bits = Intrinsic(_MEMORY, "float_bits")
+prefetch_element = Intrinsic(_MEMORY, "prefetch_element")
+prefetch_row = Intrinsic(_MEMORY, "prefetch_row")
+add_rows = Intrinsic(_ROWS, "add_rows")
+copy_row = Intrinsic(_ROWS, "copy_row")
+copy_span = Intrinsic(_ROWS, "copy_span")
+decode_row = Intrinsic(_ROWS, "decode_row")
+expand_lanes = Intrinsic(_ROWS, "expand_lanes")
+multiply_rows = Intrinsic(_ROWS, "multiply_rows")
+add_nibble_sums = Intrinsic(_SHUFFLES, "add_nibble_sums")
+add_nibble_sums_tile = Intrinsic(_SHUFFLES, "add_nibble_sums_tile")
+dot = Intrinsic(_SUMS, "dot")
+dot_tile = Intrinsic(_SUMS, "dot_tile")
+integer_dot = Intrinsic(_SUMS, "integer_dot")
+squared_distance = Intrinsic(_SUMS, "squared_distance")
+squared_distance_tile = Intrinsic(_SUMS, "squared_distance_tile")
 
 __all__ = [
     "CACHE_LINE",
@@ -54,7 +72,6 @@ __all__ = [
     "float_bits",
     "halves_dot",
     "halves_squared_distance",
-    "has_feature",
     "integer_dot",
     "multiply_matrix",
     "multiply_rows",

@@ -11,20 +11,12 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
 
-LANES = 16
-
+from vecstore.kernels.intrinsics.sizes import LANES
 
 ACCUMULATORS = 4
 
 
 BLOCK = LANES * ACCUMULATORS
-
-
-CACHE_LINE = 64
-
-
-#: Queries that the tile functions take together: their accumulators just fit the registers of AVX-512.
-TILE = 4
 
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))

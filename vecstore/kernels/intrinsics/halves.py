@@ -14,7 +14,6 @@ from vecstore.kernels.intrinsics.emitting import (
     F32_LANES,
     I32_LANES,
     I64,
-    LANES,
     Builder,
     Row,
     Term,
@@ -24,6 +23,7 @@ from vecstore.kernels.intrinsics.emitting import (
     row_of,
     splat,
 )
+from vecstore.kernels.intrinsics.sizes import LANES
 from vecstore.kernels.intrinsics.sums import float_sums
 
 

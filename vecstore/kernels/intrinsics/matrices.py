@@ -11,7 +11,6 @@ from numba.extending import intrinsic
 
 from vecstore.kernels.intrinsics.emitting import (
     I64,
-    LANES,
     Builder,
     Value,
     has_feature,
@@ -23,6 +22,7 @@ from vecstore.kernels.intrinsics.emitting import (
     tail_mask,
     vector_row,
 )
+from vecstore.kernels.intrinsics.sizes import LANES
 
 
 @intrinsic

@@ -11,7 +11,6 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from vecstore.kernels.intrinsics.emitting import (
-    CACHE_LINE,
     F32,
     I8,
     I32,
@@ -26,6 +25,7 @@ from vecstore.kernels.intrinsics.emitting import (
     steps,
     vector_row,
 )
+from vecstore.kernels.intrinsics.sizes import CACHE_LINE
 
 
 @intrinsic

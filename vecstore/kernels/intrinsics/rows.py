@@ -15,7 +15,6 @@ from vecstore.kernels.intrinsics.emitting import (
     I1,
     I16,
     I64,
-    LANES,
     Builder,
     Value,
     as_float,
@@ -29,6 +28,7 @@ from vecstore.kernels.intrinsics.emitting import (
     tail_mask,
     vector_row,
 )
+from vecstore.kernels.intrinsics.sizes import LANES
 
 
 @intrinsic

@@ -17,7 +17,6 @@ from vecstore.kernels.intrinsics.emitting import (
     I32,
     I32_LANES,
     I64,
-    TILE,
     Builder,
     Row,
     Value,
@@ -29,16 +28,9 @@ from vecstore.kernels.intrinsics.emitting import (
     steps,
     tail_mask,
 )
+from vecstore.kernels.intrinsics.sizes import TILE
 
 _SHUFFLED = 16
-
-
-#: Columns that :func:`add_nibble_sums` may take at once: 64 additions of at most 254 in four lanes stay below 2^16.
-MAX_COLUMNS = 256
-
-
-#: Entries of its tables are at most this, so that two of them fit a byte.
-LARGEST_ENTRY = 127
 
 
 def _shuffle_bytes(builder: Builder, table: Value, index: Value) -> Value:

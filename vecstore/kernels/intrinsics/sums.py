@@ -18,8 +18,6 @@ from vecstore.kernels.intrinsics.emitting import (
     I32,
     I32_LANES,
     I64,
-    LANES,
-    TILE,
     Builder,
     Row,
     Term,
@@ -33,6 +31,7 @@ from vecstore.kernels.intrinsics.emitting import (
     steps,
     tail_mask,
 )
+from vecstore.kernels.intrinsics.sizes import LANES, TILE
 
 
 def _add_term(builder: Builder, total: Value, term: Value) -> None:

@@ -1,0 +1,93 @@
+"""Machine code of kernels on disk, found again by everything that it depends on.
+
+A folder holds the code that one version of the sources gives on one kind of processor with one version of the tools:
+machines that share a disk do not run each other's code, and an edited kernel is compiled anew, whichever module of it
+was edited. Each file has one kernel for one mix of argument types, behind a checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from vecstore.kernels.loading import processor
+
+__all__ = ["folder", "read", "write"]
+
+_log = logging.getLogger(__name__)
+
+_DIGEST_BYTES = 16
+_TOOLS = ("numba", "llvmlite", "numpy")
+
+
+@cache
+def folder() -> Path:
+    """Give the folder of this process's code.
+
+    It is below ``VECSTORE_CACHE`` where that is set, else below the user's folder for caches.
+    """
+    given = os.environ.get("VECSTORE_CACHE")
+    if given:
+        base = Path(given)
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "vecstore"
+    return base / "kernels" / f"{processor().name}-{_key()}"
+
+
+def read(function: Callable[..., Any], form: str) -> bytes | None:
+    """Give the code of ``function`` for arguments of ``form``; None where there is none, or it is damaged."""
+    path = _path(function, form)
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    digest, code = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    if _digest(code) == digest:
+        return code
+    _log.warning("kernel code on disk is damaged and compiled anew", extra={"path": str(path)})
+    return None
+
+
+def write(function: Callable[..., Any], form: str, code: bytes) -> None:
+    """Keep code; without a folder that can be written, it is compiled anew in each process."""
+    path = _path(function, form)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(_digest(code) + code)
+        # Another process finds all of the file or nothing.
+        Path(file.name).replace(path)
+    except OSError as error:
+        _log.info("kernel code cannot be kept", extra={"path": str(path), "error": str(error)})
+
+
+def _path(function: Callable[..., Any], form: str) -> Path:
+    name = f"{function.__module__.removeprefix('vecstore.kernels.')}.{function.__qualname__}"
+    home = Path(function.__code__.co_filename)
+    # The folder's name stands for our own kernels; other distributions may have some too.
+    sources = b"" if home.is_relative_to(_HOME) else _digest(home.read_bytes())
+    return folder() / f"{name}-{_digest(form.encode() + sources).hex()}.o"
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
+
+
+_HOME = Path(__file__).parent
+
+
+def _key() -> str:
+    """Give a digest of what code depends on: sources, tools, interpreter and processor."""
+    parts = [f"{tool} {version(tool)}" for tool in _TOOLS]
+    parts += [sys.version, sys.platform, *processor()]
+    for path in sorted(_HOME.rglob("*.py")):
+        parts += [path.name, path.read_text(encoding="utf-8")]
+    return _digest("\0".join(parts).encode()).hex()
