@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from vecstore.errors import InvalidArgumentError, LimitError
 from vecstore.types import Metadata
@@ -208,6 +207,8 @@ def _check_years(name: str, column: pa.ChunkedArray) -> None:
     else:
         per_second = _PER_SECOND["ms" if pa.types.is_date64(kind) else kind.unit]
         steps, first, end = column.cast(pa.int64()), _FIRST_SECOND * per_second, _END_SECOND * per_second
+    import pyarrow.compute as pc
+
     extremes = pc.min_max(steps).as_py()
     if extremes["min"] is not None and not first <= extremes["min"] <= extremes["max"] < end:
         raise InvalidArgumentError(

@@ -17,6 +17,7 @@ from vecstore.config import HnswConfig
 from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
 from vecstore.kernels import distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk
+from vecstore.kernels.compiling import Kernel
 from vecstore.schemes.scorer import bounding, coarse
 from vecstore.types import Metric, unit_rows
 
@@ -93,9 +94,9 @@ def main(group):
         value
         for module in (distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk)
         for value in vars(module).values()
-        if hasattr(value, "stats")
+        if isinstance(value, Kernel)
     ]
-    print("compiled:", sum(sum(kernel.stats.cache_misses.values()) for kernel in set(kernels)))
+    print("compiled:", sum(kernel.compiled for kernel in set(kernels)))
 
 
 def graph_of(rows):

@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from numba.core import config
 
 from tests.kernels.digests import GROUPS
-from vecstore.kernels import intrinsics
+from vecstore.kernels import loading
+from vecstore.kernels.intrinsics.emitting import has_feature
 
 ROOT = Path(__file__).parents[2]
 
 
 def digests(group, cache, **environment):
     """Give what a process prints that keeps compiled code in ``cache``: digests, and how many kernels it compiled."""
-    settings = {**os.environ, "NUMBA_CACHE_DIR": str(cache), **environment}
+    settings = {**os.environ, "VECSTORE_CACHE": str(cache), **environment}
     command = [sys.executable, "-m", "tests.kernels.digests", group]
     done = subprocess.run(command, cwd=ROOT, env=settings, check=True, capture_output=True, text=True)
     *lines, compiled = done.stdout.splitlines()
@@ -42,7 +42,7 @@ def native(request, tmp_path_factory):
     ids=["generic", "avx2"],
 )
 def test_results_do_not_depend_on_the_processor(native, tmp_path, processor):
-    if "generic" not in processor.values() and not intrinsics.has_feature("avx2"):
+    if "generic" not in processor.values() and not has_feature("avx2"):
         pytest.skip("this processor has no AVX2")
     group, _, (lines, _) = native
     assert lines
@@ -57,10 +57,13 @@ def test_a_second_process_compiles_nothing(native):
 
 
 def test_features_follow_numbas_settings(monkeypatch):
-    monkeypatch.setattr(config, "CPU_FEATURES", "+avx2,-avx512vnni,+fma")
-    assert intrinsics.has_feature("avx2")
-    assert not intrinsics.has_feature("avx512vnni")
-    assert not intrinsics.has_feature("avx512f")
-    monkeypatch.setattr(config, "CPU_FEATURES", None)
-    monkeypatch.setattr(config, "CPU_NAME", "some-other-processor")
-    assert not intrinsics.has_feature("avx2")
+    loading.processor.cache_clear()
+    monkeypatch.setenv("NUMBA_CPU_FEATURES", "+avx2,-avx512vnni,+fma")
+    assert has_feature("avx2")
+    assert not has_feature("avx512vnni")
+    assert not has_feature("avx512f")
+    loading.processor.cache_clear()
+    monkeypatch.delenv("NUMBA_CPU_FEATURES")
+    monkeypatch.setenv("NUMBA_CPU_NAME", "some-other-processor")
+    assert not has_feature("avx2")
+    loading.processor.cache_clear()

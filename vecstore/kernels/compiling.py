@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Callable
 from functools import cached_property
 from threading import RLock
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,21 +101,23 @@ class Kernel:
         return self.dispatcher._numba_type_
 
 
-class Inlined:
-    """A function that becomes a part of every kernel that calls it; only compiled code may call it."""
+class Inlined(Kernel):
+    """A kernel that becomes a part of every other that calls it."""
 
-    #: Where Numba looks whether to inline, and what.
-    targetoptions = {"inline": "always"}  # noqa: RUF012 - Numba wants a dict
+    #: Where Numba looks whether to inline.
+    targetoptions: ClassVar = {"inline": "always"}
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.py_func = function
-        self.__doc__ = function.__doc__
+    @property
+    def py_func(self) -> Callable[..., Any]:
+        """What Numba inlines."""
+        return self.function
 
     @cached_property
-    def _numba_type_(self) -> Any:
+    def dispatcher(self) -> Any:
+        """What Numba makes of the function; see :attr:`Kernel.dispatcher`."""
         from numba import njit
 
-        return njit(nogil=True, error_model="numpy", inline="always")(self.py_func)._numba_type_
+        return njit(nogil=True, error_model="numpy", inline="always")(self.function)
 
 
 class Intrinsic:

@@ -12,14 +12,17 @@ so one formula serves both. Arrays must be as
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from vecstore.kernels import hamming, int4, nibbles, numbers, part_sums
 from vecstore.kernels.compiling import Int, class_of, inlined, kernel, overload
 from vecstore.kernels.intrinsics import TILE
 from vecstore.types import F32, I64
+
+if TYPE_CHECKING:
+    from vecstore.kernels import hamming, int4, nibbles, numbers, part_sums
 
 #: Queries scored together while a row is in cache.
 QUERY_GROUP = 16
@@ -42,27 +45,11 @@ class Shifted(NamedTuple):
 
 
 #: Any of the families' classes.
-Operands = (
-    numbers.PlainDot
-    | numbers.PlainL2
-    | numbers.ScaledDot
-    | numbers.ScaledL2
-    | numbers.OffsetDot
-    | numbers.OffsetL2
-    | numbers.CodesDot
-    | numbers.CodesL2
-    | part_sums.TierSums
-    | part_sums.PartSums
-    | int4.HalvesDot
-    | int4.HalvesL2
-    | hamming.SignProducts
-    | hamming.SignCounts
-    | nibbles.NibbleSums
-    | nibbles.NibbleSteps
-    | nibbles.PlaneProducts
-    | nibbles.PlaneSteps
-    | nibbles.PlaneBounds
-    | Shifted
+Operands: TypeAlias = (
+    "numbers.PlainDot | numbers.PlainL2 | numbers.ScaledDot | numbers.ScaledL2 | numbers.OffsetDot | "
+    "numbers.OffsetL2 | numbers.CodesDot | numbers.CodesL2 | part_sums.TierSums | part_sums.PartSums | "
+    "int4.HalvesDot | int4.HalvesL2 | hamming.SignProducts | hamming.SignCounts | nibbles.NibbleSums | "
+    "nibbles.NibbleSteps | nibbles.PlaneProducts | nibbles.PlaneSteps | nibbles.PlaneBounds | Shifted"
 )
 
 
@@ -116,42 +103,60 @@ def _prefetch_inner(operands: Any, row: Any) -> Any:
     prefetch(operands.inner, row)
 
 
-_DISTANCES: dict[Any, Any] = {
-    **numbers.DISTANCES,
-    **part_sums.DISTANCES,
-    **int4.DISTANCES,
-    **nibbles.DISTANCES,
-    **hamming.DISTANCES,
-    Shifted: _shifted,
-}
-_TILES: dict[Any, Any] = {
-    **dict.fromkeys(_DISTANCES, _one_by_one),
-    **numbers.TILES,
-    **part_sums.TILES,
-    Shifted: _shifted_tile,
-}
-_PREFETCHES: dict[Any, Any] = {
-    **dict.fromkeys(_DISTANCES, _prefetch_nothing),
-    **numbers.PREFETCHES,
-    **part_sums.PREFETCHES,
-    **int4.PREFETCHES,
-    Shifted: _prefetch_inner,
-}
+class _Tables(NamedTuple):
+    """What to compile for each class of operands."""
+
+    distances: dict[Any, Any]
+    tiles: dict[Any, Any]
+    prefetches: dict[Any, Any]
+    scans: dict[Any, Any]
+
+
+@cache
+def _tables() -> _Tables:
+    """Put the families' tables together, once a kernel has to be compiled; calling kernels needs none of them."""
+    from vecstore.kernels import hamming, int4, nibbles, numbers, part_sums
+
+    distances = {
+        **numbers.DISTANCES,
+        **part_sums.DISTANCES,
+        **int4.DISTANCES,
+        **nibbles.DISTANCES,
+        **hamming.DISTANCES,
+        Shifted: _shifted,
+    }
+    return _Tables(
+        distances,
+        tiles={
+            **dict.fromkeys(distances, _one_by_one),
+            **numbers.TILES,
+            **part_sums.TILES,
+            Shifted: _shifted_tile,
+        },
+        prefetches={
+            **dict.fromkeys(distances, _prefetch_nothing),
+            **numbers.PREFETCHES,
+            **part_sums.PREFETCHES,
+            **int4.PREFETCHES,
+            Shifted: _prefetch_inner,
+        },
+        scans={**dict.fromkeys(distances, _scan_rows), Shifted: _scan_shifted, **nibbles.SCANS, **hamming.SCANS},
+    )
 
 
 @overload(distance, inline="always")
 def _choose_distance(operands: Any, query: Any, row: Any) -> Any:  # noqa: ARG001
-    return _DISTANCES.get(class_of(operands))
+    return _tables().distances.get(class_of(operands))
 
 
 @overload(distance_tile, inline="always")
 def _choose_distance_tile(operands: Any, first: Any, row: Any) -> Any:  # noqa: ARG001
-    return _TILES.get(class_of(operands))
+    return _tables().tiles.get(class_of(operands))
 
 
 @overload(prefetch, inline="always")
 def _choose_prefetch(operands: Any, row: Any) -> Any:  # noqa: ARG001
-    return _PREFETCHES.get(class_of(operands))
+    return _tables().prefetches.get(class_of(operands))
 
 
 @inlined
@@ -179,12 +184,9 @@ def _scan_shifted(operands: Any, first: Any, last: Any, start: Any, stop: Any, o
             out[query, place] = operands.offsets[query] + out[query, place]
 
 
-_SCANS: dict[Any, Any] = {Shifted: _scan_shifted, **nibbles.SCANS, **hamming.SCANS}
-
-
 @overload(scan_group)
 def _choose_scan(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:  # noqa: ARG001
-    return _SCANS.get(class_of(operands), _scan_rows)
+    return _tables().scans.get(class_of(operands))
 
 
 @kernel

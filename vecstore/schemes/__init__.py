@@ -1,42 +1,20 @@
 """The registry of compression schemes.
 
-A scheme registers itself under the ``tag`` of its config. Other distributions add theirs through the entry-point
-group ``vecstore.schemes``, whose entries name :class:`~vecstore.schemes.base.Scheme` subclasses.
+Schemes are known by the ``tag`` of their config, and a module is imported when its scheme is first asked for, because a
+store needs two or three of them. Other distributions add theirs through the entry-point group ``vecstore.schemes``,
+whose entries name :class:`~vecstore.schemes.base.Scheme` subclasses.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+import importlib
+from collections.abc import Mapping
 from threading import Lock
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from vecstore.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
-from vecstore.schemes.adapt import Adapt
-from vecstore.schemes.alpt import Alpt
-from vecstore.schemes.autodim import Autodim
-from vecstore.schemes.autosrh import AutoSrh
 from vecstore.schemes.base import Scheme
-from vecstore.schemes.binary import Binary
-from vecstore.schemes.compo import Compo
-from vecstore.schemes.dedup import Dedup
-from vecstore.schemes.deeplight import DeepLight
-from vecstore.schemes.dhe import Dhe
-from vecstore.schemes.float16 import Float16
-from vecstore.schemes.full import Full
-from vecstore.schemes.hash import Hash
-from vecstore.schemes.int4 import Int4
-from vecstore.schemes.int8 import Int8
-from vecstore.schemes.int16 import Int16
-from vecstore.schemes.mde import Mde
-from vecstore.schemes.mgqe import Mgqe
-from vecstore.schemes.opq import Opq
-from vecstore.schemes.optembed import OptEmbed
-from vecstore.schemes.pq import Pq
-from vecstore.schemes.rabitq import Rabitq
-from vecstore.schemes.robe import Robe
-from vecstore.schemes.transformed import Transformed
-from vecstore.schemes.ttrec import Ttrec
-from vecstore.schemes.unified import Unified
 
 __all__ = ["ENTRY_POINTS", "Registry", "Scheme", "from_config", "get", "names", "register"]
 
@@ -53,10 +31,13 @@ class Registry:
     ----------
     built_in : type[Scheme]
         What is known from the start.
+    homes : mapping of str to str
+        Further ones that are known by name: the class, which the module ``vecstore.schemes.<name>`` defines.
     """
 
-    def __init__(self, *built_in: type[Scheme]) -> None:
+    def __init__(self, *built_in: type[Scheme], homes: Mapping[str, str] = MappingProxyType({})) -> None:
         self._schemes: dict[str, type[Scheme]] = {}
+        self._homes = homes
         self._lock = Lock()
         self._loaded = False
         for scheme in built_in:
@@ -70,6 +51,7 @@ class Registry:
         AlreadyExistsError
             Another class has the name.
         """
+        self._import(scheme.name)
         known = self._schemes.setdefault(scheme.name, scheme)
         if known is not scheme:
             raise AlreadyExistsError(
@@ -86,7 +68,9 @@ class Registry:
         NotFoundError
             There is none; the message lists those there are.
         """
-        self._load()
+        self._import(name)
+        if name not in self._schemes:
+            self._load()
         if name not in self._schemes:
             raise NotFoundError(f"there is no scheme {name!r}; there are: {', '.join(self.names())}", field="scheme")
         return self._schemes[name]
@@ -94,43 +78,54 @@ class Registry:
     def names(self) -> list[str]:
         """Give the names of all schemes, sorted."""
         self._load()
-        return sorted(self._schemes)
+        return sorted({*self._schemes, *self._homes})
+
+    def _import(self, name: str) -> None:
+        """Import the module of a scheme of ours that was not asked for before."""
+        if name in self._homes and name not in self._schemes:
+            module = importlib.import_module(f"vecstore.schemes.{name}")
+            self._schemes.setdefault(name, getattr(module, self._homes[name]))
 
     def _load(self) -> None:
         with self._lock:
             if self._loaded:
                 return
+            # Reading what all installed distributions announce takes longer than opening a store.
+            from importlib.metadata import entry_points
+
             for entry in entry_points(group=ENTRY_POINTS):
                 self.register(entry.load())
             self._loaded = True
 
 
 _registry = Registry(
-    Full,
-    Float16,
-    Hash,
-    Int8,
-    Adapt,
-    Dedup,
-    Compo,
-    Robe,
-    Ttrec,
-    Dhe,
-    Unified,
-    Mgqe,
-    AutoSrh,
-    DeepLight,
-    OptEmbed,
-    Int16,
-    Alpt,
-    Mde,
-    Autodim,
-    Transformed,
-    Rabitq,
-    Pq,
-    Opq,
-    Binary,
-    Int4,
+    homes={
+        "adapt": "Adapt",
+        "alpt": "Alpt",
+        "autodim": "Autodim",
+        "autosrh": "AutoSrh",
+        "binary": "Binary",
+        "compo": "Compo",
+        "dedup": "Dedup",
+        "deeplight": "DeepLight",
+        "dhe": "Dhe",
+        "float16": "Float16",
+        "full": "Full",
+        "hash": "Hash",
+        "int16": "Int16",
+        "int4": "Int4",
+        "int8": "Int8",
+        "mde": "Mde",
+        "mgqe": "Mgqe",
+        "opq": "Opq",
+        "optembed": "OptEmbed",
+        "pq": "Pq",
+        "rabitq": "Rabitq",
+        "robe": "Robe",
+        "transformed": "Transformed",
+        "ttrec": "Ttrec",
+        "unified": "Unified",
+    }
 )
 register = _registry.register
 get = _registry.get

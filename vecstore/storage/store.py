@@ -9,9 +9,7 @@ import shutil
 from collections.abc import Iterator, Set
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
-
-import filelock
+from typing import TYPE_CHECKING, Any, Final
 
 from vecstore.config import StoreConfig, decode_json, encode_json
 from vecstore.errors import (
@@ -26,6 +24,9 @@ from vecstore.storage.atomic import TEMPORARY, fsync_path, full_disk, remove_fol
 from vecstore.storage.catalog import create_environment, open_environment, referenced_segments
 from vecstore.storage.environment import Environment
 from vecstore.storage.table_catalog import referenced_folders
+
+if TYPE_CHECKING:
+    import filelock
 
 _log = logging.getLogger(__name__)
 
@@ -223,6 +224,8 @@ def _let_go(path: Path) -> None:
 
 
 def _writer_lock(path: Path) -> filelock.BaseFileLock:
+    import filelock  # readers do without it
+
     lock = filelock.FileLock(path / LOCK, blocking=False, thread_local=False)
     try:
         lock.acquire()

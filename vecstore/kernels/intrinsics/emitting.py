@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 
 from vecstore.kernels.intrinsics.sizes import LANES
+from vecstore.kernels.loading import processor
 
 ACCUMULATORS = 4
 
@@ -42,16 +43,11 @@ Term = Callable[[Value, Value | None], Value]
 
 
 def has_feature(feature: str) -> bool:
-    """Tell whether Numba compiles for a processor with ``feature``, an LLVM name such as ``"avx512vnni"``.
+    """Tell whether code is made for a processor with ``feature``, an LLVM name such as ``"avx512vnni"``.
 
-    ``NUMBA_CPU_FEATURES`` and ``NUMBA_CPU_NAME`` count as they do for Numba itself. When only another processor's
-    name is given, nothing is known of its features and the answer is no.
+    When ``NUMBA_CPU_NAME`` names another processor than this, nothing is known of its features and the answer is no.
     """
-    if config.CPU_FEATURES is not None:
-        return f"+{feature}" in config.CPU_FEATURES.split(",")
-    if config.CPU_NAME is not None and llvm.get_host_cpu_name() != config.CPU_NAME:
-        return False
-    return bool(llvm.get_host_cpu_features().get(feature, False))
+    return f"+{feature}" in processor().features.split(",")
 
 
 class Row(NamedTuple):
