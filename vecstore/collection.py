@@ -30,6 +30,7 @@ from vecstore.commits import Commits
 from vecstore.config import CollectionConfig, StoreConfig
 from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError, StoreClosed
 from vecstore.filters import Filter, as_filter, check
+from vecstore.kernels.lengths import unit_rows
 from vecstore.maintenance import Maintenance
 from vecstore.metadata import as_metadata, conform, schema_of
 from vecstore.schemes import Scheme
@@ -52,7 +53,6 @@ from vecstore.types import (
     as_matrix,
     as_queries,
     refuse_duplicates,
-    unit_rows,
 )
 from vecstore.view import SourceView, View, Views
 
@@ -443,6 +443,8 @@ def _scan(
 def _hits(view: View, found: Found, columns: dict[str, str]) -> Hits:
     """Turn found rows into ids and metadata, fetched for the winners only."""
     shape = found.rows.shape
+    if not columns and len(view.sources) == 1 and found.is_full:
+        return Hits(view.sources[0].source.ids(found.rows.ravel()).reshape(shape), found.distances, found.counts)
     ids: IdArray = np.full(shape, "", object) if view.record.id_type == "string" else np.full(shape, -1, np.int64)
     tables, places = [], []
     for number, source in enumerate(view.sources):

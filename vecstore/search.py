@@ -11,7 +11,7 @@ from vecstore.index.bounded import refine_within
 from vecstore.index.exact import exact_search
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
-from vecstore.kernels.topk import nearest_rows
+from vecstore.kernels.topk import count_found, nearest_rows
 from vecstore.schemes.base import CompressedTable
 from vecstore.schemes.scorer import bounding, coarse, quick
 from vecstore.segment import RowSource
@@ -53,6 +53,11 @@ class Found:
     rows: I64
     distances: F32
     counts: I64
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every query has all its rows."""
+        return sum(self.counts.tolist()) == self.rows.size
 
 
 def joined(parts: list[Found]) -> Found:
@@ -190,8 +195,8 @@ def _walk(
     """Search the graph; a query that came back short, or computed as many distances as a scan would, is scanned."""
     mask = None if allowed.is_all else allowed.mask
     rows, distances, complete = graph.search(scorer, len(queries), depth, ef, mask=mask, max_evals=allowed.count)
-    again = np.flatnonzero(~complete | (rows[:, -1] < 0))
-    if len(again):
+    if not all(complete.tolist()) or min(rows[:, -1].tolist()) < 0:
+        again = np.flatnonzero(~complete | (rows[:, -1] < 0))
         rest = coarse(source.codes.scorer(queries[again], metric))
         rows[again], distances[again] = exact_search(rest, len(again), _searched(allowed), depth)
     return rows, distances
@@ -211,7 +216,9 @@ def _merged(parts: list[tuple[I64, F32]], queries: int, k: int) -> Found:
         none = np.full((queries, missing), -1, np.int64)
         rows, sources = np.hstack([rows, none]), np.hstack([sources, none])
         distances = np.hstack([distances, np.full((queries, missing), np.inf, np.float32)])
-    return Found(sources, rows, distances, np.count_nonzero(rows >= 0, axis=1).astype(np.int64))
+    counts = np.empty(queries, np.int64)
+    count_found(rows, counts)
+    return Found(sources, rows, distances, counts)
 
 
 def _nearest_of_all(parts: list[tuple[I64, F32]], k: int) -> tuple[I64, F32, I64]:

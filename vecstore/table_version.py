@@ -12,6 +12,7 @@ import numpy as np
 from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore.index.exact import exact_search
 from vecstore.kernels.distance import Operands
+from vecstore.kernels.lengths import unit_rows
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.fields import Fields, FieldsTable
@@ -21,7 +22,7 @@ from vecstore.storage.records import TableEntry
 from vecstore.storage.sealed_folder import Golden, StoredTable, golden_rows
 from vecstore.storage.table_files import TableFiles
 from vecstore.table_api import TableStats
-from vecstore.types import F32, I64, Hits, Metric, unit_rows
+from vecstore.types import F32, I64, Hits, Metric
 
 __all__ = ["OpenVersion", "search_field", "stored_version"]
 

@@ -191,10 +191,10 @@ def as_matrix(vectors: Any, *, dim: int, name: str = "vectors") -> F32:
         )
     if array.shape[1] != dim:
         raise InvalidArgumentError(f"{name}: expected {dim} dimensions a row, got {array.shape[1]}", field=name)
-    with np.errstate(over="ignore"):
-        matrix = np.ascontiguousarray(array, dtype=np.float32)
-    # A finite sum proves that all values are finite, in one pass; only a doubtful sum needs the slow look.
-    if not np.isfinite(np.sum(matrix, dtype=np.float64)):
+    matrix = _as_float32(array)
+    # A finite sum of squares proves that all values are finite, in one pass; only a doubtful sum needs the slow look.
+    flat = matrix.reshape(-1)
+    if not math.isfinite(np.dot(flat, flat)):
         bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
         if len(bad):
             raise InvalidArgumentError(
@@ -202,6 +202,13 @@ def as_matrix(vectors: Any, *, dim: int, name: str = "vectors") -> F32:
                 field=name,
             )
     return matrix
+
+
+def _as_float32(array: NDArray[Any]) -> F32:
+    if array.dtype == np.float32:
+        return np.ascontiguousarray(array)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _as_array(values: Any, dim: int, name: str) -> NDArray[Any]:
@@ -227,24 +234,6 @@ def as_queries(queries: Any, *, dim: int) -> F32:
     if len(matrix) == 0:
         raise InvalidArgumentError("queries: none given; pass one vector or [q, dim]", field="queries")
     return matrix
-
-
-def unit_rows(matrix: F32, *, name: str = "vectors") -> F32:
-    """Scale every row of float32[n, dim] to length 1 (a new array), as cosine collections store them.
-
-    Raises
-    ------
-    InvalidArgumentError
-        A row of zeros, which has no direction.
-    """
-    norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
-    if len(norms) and norms.min() == 0.0:
-        row = int(np.argmin(norms))
-        raise InvalidArgumentError(f"{name}: row {row} is all zeros, which has no direction under cosine", field=name)
-    # Rows at unit length but for float32 rounding stay bit for bit: what was exported imports unchanged.
-    norms[np.abs(norms - 1.0) <= 2.0**-23] = 1.0
-    scaled: F32 = (matrix / norms[:, None]).astype(np.float32)
-    return scaled
 
 
 def as_metric(metric: Any) -> Metric:

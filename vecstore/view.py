@@ -143,11 +143,17 @@ class Views:
         self._store = store
         self._folder = folder
         self._latest: View | None = None
+        #: The last commit that :meth:`current` met, of any collection, and the view as of it.
+        self._seen: tuple[int, View] | None = None
         self._lock = threading.Lock()
 
     def current(self) -> View:
         """Give the view of the latest commit."""
-        with self.snapshot() as (_, view):
+        seen = self._seen
+        if seen is not None and self._environment.last_commit() == seen[0]:
+            return seen[1]
+        with self.snapshot() as (transaction, view):
+            self._seen = transaction.commit, view
             return view
 
     @contextmanager

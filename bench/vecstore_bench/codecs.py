@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 
 from vecstore import schemes
 from vecstore.errors import BudgetInfeasible
+from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.base import CompressedTable, TableShape
 from vecstore.schemes.requested import requested
 from vecstore.search import scan_depth, scan_in_stages
-from vecstore.types import F32, I64, Metric, unit_rows
+from vecstore.types import F32, I64, Metric
 from vecstore_bench.data_sets import DataSet, data_folder, load, recall
 from vecstore_bench.measure import interleaved, machine, ratio
 

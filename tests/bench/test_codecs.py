@@ -7,7 +7,8 @@ import pytest
 
 from tests import reference
 from vecstore import schemes
-from vecstore.types import Metric, unit_rows
+from vecstore.kernels.lengths import unit_rows
+from vecstore.types import Metric
 from vecstore_bench.codecs import ndcg, two_stage
 
 

@@ -15,8 +15,9 @@ from vecstore.errors import CorruptionError, InternalError, InvalidArgumentError
 from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
 from vecstore.index.hnswlib_export import export_levels
+from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.base import TableShape
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 N_ROWS, DIM, N_QUERIES = 6_000, 24, 100
 CONFIG = HnswConfig(M=8, ef_construction=80)

@@ -18,8 +18,9 @@ from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
 from vecstore.kernels import distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk
 from vecstore.kernels.compiling import Kernel
+from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.scorer import bounding, coarse
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 #: Schemes without settings whose arrays follow from the rows by exact arithmetic (others go through LAPACK or draws).
 FLOATS, INTEGERS = ("full", "float16"), ("int8", "int16", "alpt")

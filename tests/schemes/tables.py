@@ -11,9 +11,9 @@ import numpy as np
 from tests import reference
 from vecstore import schemes
 from vecstore.errors import BudgetInfeasible
+from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.fields import Fields
-from vecstore.types import unit_rows
 
 N_ROWS, DIM = 90, 33
 SHAPE = TableShape(rows=N_ROWS, dim=DIM)

@@ -25,9 +25,10 @@ from tests.schemes.tables import (
 )
 from vecstore import schemes
 from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError, NotFoundError
+from vecstore.kernels.lengths import unit_rows
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import CompressedTable, OpenTable, TableShape
-from vecstore.types import ArrayForm, Metric, unit_rows
+from vecstore.types import ArrayForm, Metric
 
 DIMS = (1, 2, 3, 15, 16, 17, 31, 33, 64, 384)
 

@@ -10,10 +10,11 @@ from vecstore import schemes
 from vecstore.config import with_transform
 from vecstore.errors import InvalidArgumentError
 from vecstore.index.exact import exact_search
+from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.scorer import coarse
 from vecstore.search import scan_in_stages
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 
 def fitted(rows, name, seed=0, **settings):

@@ -10,7 +10,8 @@ import pytest
 from tests import reference
 from vecstore import schemes
 from vecstore.errors import InvalidArgumentError
-from vecstore.types import Metric, unit_rows
+from vecstore.kernels.lengths import unit_rows
+from vecstore.types import Metric
 
 
 @pytest.mark.parametrize("value", [65_505.0, -65_520.0, 1e30])

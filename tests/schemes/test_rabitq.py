@@ -14,9 +14,10 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.index.bounded import refine_within
 from vecstore.kernels import nibbles
 from vecstore.kernels.compiling import frozen
+from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.nibbles import blocked, rounded
 from vecstore.schemes.scorer import bounding, coarse
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 over_metrics = pytest.mark.parametrize("metric", list(Metric))
 

@@ -59,7 +59,9 @@ def test_registering_twice_is_fine_but_not_another_class_of_the_name():
 
 def test_other_distributions_add_schemes(monkeypatch):
     entry = EntryPoint("twice", f"{__name__}:Twice", schemes.ENTRY_POINTS)
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [entry] if group == schemes.ENTRY_POINTS else [])
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: [entry] if group == schemes.ENTRY_POINTS else []
+    )
     registry = schemes.Registry(Full)
     assert registry.names() == ["full", "twice"]
     assert registry.get("twice").__name__ == "Twice"

@@ -5,10 +5,11 @@ import pytest
 
 from tests import reference
 from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError, NotFoundError
+from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.deeplight import DeepLight
 from vecstore.schemes.places import CODINGS, keep_largest, places_nbytes
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 EACH_CODING = pytest.mark.parametrize("places", CODINGS)
 SHAPES = [(1, 5), (67, 1), (67, 3), (300, 16), (90, 33), (220, 384)]

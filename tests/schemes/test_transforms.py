@@ -10,11 +10,12 @@ from tests import reference
 from tests.schemes.tables import unit_matrix
 from vecstore import HnswConfig, schemes
 from vecstore.errors import BudgetInfeasible, InvalidArgumentError
+from vecstore.kernels.lengths import unit_rows
 from vecstore.kernels.rotation import rotate, rotate_back
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.requested import requested
 from vecstore.schemes.transforms import parse_transforms
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 
 def transformed(transform, inner="full"):

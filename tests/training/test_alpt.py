@@ -11,10 +11,11 @@ from tests import reference
 from vecstore import schemes, training
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels.hashing import derived_salts
+from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.alpt import Alpt
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.int8 import Int8Table
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 torch = pytest.importorskip("torch")
 from vecstore.training.alpt import AlptPart, rounded_to_steps  # noqa: E402

@@ -11,10 +11,11 @@ from tests import reference
 from vecstore import training
 from vecstore.errors import BudgetInfeasible
 from vecstore.kernels.hashing import derived_salts
+from vecstore.kernels.lengths import unit_rows
 from vecstore.planning import plan_fields, stored_bytes
 from vecstore.schemes.autodim import Autodim, candidates, worthwhile
 from vecstore.schemes.base import TableShape
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 SIZES = {"user": 500, "item": 300, "tag": 2}
 SHAPE = TableShape(802, 16)

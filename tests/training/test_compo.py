@@ -9,10 +9,11 @@ import torch
 from tests import reference
 from vecstore import training
 from vecstore.errors import BudgetInfeasible, InvalidArgumentError
+from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.compo import Compo
 from vecstore.training.compo import CompoPart
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 AGGREGATES = ["product", "sum"]
 

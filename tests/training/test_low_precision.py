@@ -13,9 +13,10 @@ from tests import reference
 from vecstore import schemes
 from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError
 from vecstore.kernels.hashing import derived_salts
+from vecstore.kernels.lengths import unit_rows
 from vecstore.planning import plan_fields
 from vecstore.schemes.base import TableShape
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "schemes"
 

@@ -11,12 +11,13 @@ import pytest
 from tests import reference
 from vecstore import schemes, training
 from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError
+from vecstore.kernels.lengths import unit_rows
 from vecstore.planning import plan_fields, stored_bytes
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.fields import Fields, Part
 from vecstore.schemes.mde import Mde, popularity_widths
 from vecstore.schemes.projected import orthonormal
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "schemes"
 SIZES = {"country": 60, "user": 6000, "item": 1500, "device": 300}

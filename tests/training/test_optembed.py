@@ -9,13 +9,14 @@ import torch
 from tests import reference
 from vecstore import training
 from vecstore.errors import BudgetInfeasible, CorruptionError, InvalidArgumentError
+from vecstore.kernels.lengths import unit_rows
 from vecstore.planning import stored_bytes
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.fields import Field
 from vecstore.schemes.optembed import OptEmbed
 from vecstore.schemes.prefixes import choose_dims, select
 from vecstore.training.optembed import OptEmbedPart
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 FIELDS = (Field(name="user", size=70), Field(name="item", size=30), Field(name="tag", size=3))
 ROWS, DIM = 103, 9

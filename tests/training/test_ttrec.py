@@ -10,10 +10,11 @@ import torch
 from tests import reference
 from vecstore import schemes, training
 from vecstore.errors import BudgetInfeasible, InvalidArgumentError
+from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.ttrec import Ttrec
 from vecstore.training.ttrec import TtrecPart, _unit_tails
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 SHAPE = TableShape(107, 24)
 

@@ -16,8 +16,9 @@ any version of either find at the same place.
 
 from __future__ import annotations
 
+import ctypes
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -31,6 +32,7 @@ from numba.np.arrayobj import populate_array
 from vecstore.errors import InternalError
 from vecstore.kernels.arguments import members
 from vecstore.kernels.loading import ENTRY, TABLE, Slot, target_machine
+from vecstore.kernels.runtime import emit_runtime
 
 __all__ = ["object_code", "type_of_function"]
 
@@ -48,13 +50,6 @@ _DATA, _NDIM, _SHAPE, _STRIDES, _DTYPE, _FLAGS = (_HEADER + _WORD * place for pl
 _BYTE_ORDER, _TYPE_NUMBER = _HEADER + 10, _HEADER + 12
 _CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
 _FOREIGN_ORDER = ord(">" if sys.byteorder == "little" else "<")
-
-#: What code may call besides LLVM's own: of the C library.
-_LIBRARY = frozenset({"malloc", "free", "memset", "memcpy", "memmove"})
-#: Of a block that compiled code allocates: references, destructor, what it is told, address of the data, size, owner.
-_BLOCK_BYTES = 48
-_BLOCK_DESTRUCTOR, _BLOCK_DATA, _BLOCK_SIZE = 8, 24, 32
-_LIST_ALIGNMENT = 16
 
 
 def type_of_function(function: Any) -> Any:
@@ -80,7 +75,7 @@ def object_code(dispatcher: Any, args: tuple[Any, ...]) -> bytes:
     Raises
     ------
     InternalError
-        The kernel needs more than an object file can give: it returns what is no number, or makes lists.
+        The kernel returns what is no number, or calls what is not in the C library, as growing lists do.
     """
     signature = tuple(_numba_type(value) for value in args)
     dispatcher.compile(signature)
@@ -88,7 +83,7 @@ def object_code(dispatcher: Any, args: tuple[Any, ...]) -> bytes:
     name = dispatcher.py_func.__qualname__
     module = ir.Module(name)
     module.triple = llvm.get_process_triple()
-    _emit_allocator(module)
+    emit_runtime(module)
     _Entry(module, compiled).emit(args)
     return _optimised(name, module, compiled)
 
@@ -106,7 +101,8 @@ def _optimised(name: str, module: ir.Module, compiled: Any) -> bytes:
     passes = builder.getModulePassManager()
     passes.run(linked, builder)
     needed = {f.name for f in linked.functions if f.is_declaration and not f.name.startswith("llvm.")}
-    if missing := sorted(needed - _LIBRARY):
+    library = ctypes.CDLL(None)
+    if missing := sorted(name for name in needed if not hasattr(library, name)):
         raise InternalError(f"kernel {name} cannot be kept, because it calls {', '.join(missing)}")
     return bytes(machine.emit_object(linked))
 
@@ -270,48 +266,3 @@ class _Entry:
         address = self._slot(slot)
         self._call(Slot.ADD_REFERENCE, ir.VoidType(), address)
         return address
-
-
-def _emit_allocator(module: ir.Module) -> None:
-    """Emit what arrays made by kernels need: one block for bookkeeping and data, which goes with its last reference.
-
-    The names and the block's first words are those of Numba's runtime; references are counted by code that Numba adds.
-    """
-    word, destructor = _I64, ir.FunctionType(ir.VoidType(), [_POINTER, _I64, _POINTER])
-    malloc = ir.Function(module, ir.FunctionType(_POINTER, [word]), "malloc")
-    free = ir.Function(module, ir.FunctionType(ir.VoidType(), [_POINTER]), "free")
-
-    def place(builder: Any, block: Any, offset: int) -> Any:
-        return builder.bitcast(builder.gep(block, [word(offset)]), word.as_pointer())
-
-    def emit_making(name: str, kinds: list[Any], align_and_destructor: Callable[[Any, Any], tuple[Any, Any]]) -> None:
-        make = ir.Function(module, ir.FunctionType(_POINTER, [word, *kinds]), name)
-        builder = ir.IRBuilder(make.append_basic_block())
-        align, drop = align_and_destructor(builder, make.args[1])
-        size = builder.add(make.args[0], align)
-        block = builder.call(malloc, [builder.add(size, word(_BLOCK_BYTES))])
-        with builder.if_then(cgutils.is_null(builder, block), likely=False):
-            builder.ret(block)
-        end = builder.add(builder.ptrtoint(block, word), builder.add(align, word(_BLOCK_BYTES - 1)))
-        data = builder.and_(end, builder.neg(align))
-        words = {0: word(1), _BLOCK_DESTRUCTOR: drop, _BLOCK_DATA: data, _BLOCK_SIZE: make.args[0]}
-        for offset, value in words.items():
-            builder.store(value, place(builder, block, offset))
-        builder.ret(block)
-
-    emit_making("NRT_MemInfo_alloc_aligned", [_I32], lambda builder, align: (builder.zext(align, word), word(0)))
-    emit_making(
-        "NRT_MemInfo_new_varsize_dtor",
-        [_POINTER],
-        lambda builder, drop: (word(_LIST_ALIGNMENT), builder.ptrtoint(drop, word)),
-    )
-    end = ir.Function(module, ir.FunctionType(ir.VoidType(), [_POINTER]), "NRT_MemInfo_call_dtor")
-    builder = ir.IRBuilder(end.append_basic_block())
-    drop, data, size = (
-        builder.load(place(builder, end.args[0], offset)) for offset in (_BLOCK_DESTRUCTOR, _BLOCK_DATA, _BLOCK_SIZE)
-    )
-    with builder.if_then(builder.icmp_unsigned("!=", drop, word(0)), likely=False):
-        call = builder.inttoptr(drop, destructor.as_pointer())
-        builder.call(call, [builder.inttoptr(data, _POINTER), size, ir.Constant(_POINTER, None)])
-    builder.call(free, [end.args[0]])
-    builder.ret_void()

@@ -119,16 +119,40 @@ def push_rows(distances: F32, rows: I64, heaps: U64) -> None:
 
 
 @kernel
-def push_own_rows(distances: F32, rows: I64, heaps: U64) -> None:
-    """Offer ``distances`` float32[q, m] of ``rows`` int64[q, m], each query its own, leaving out rows of -1."""
+def sort_heap(heap: U64) -> None:
+    """Sort a max-heap, the smallest first."""
+    for end in range(len(heap) - 1, 0, -1):
+        largest = heap[0]
+        replace_largest(heap[:end], heap[end])
+        heap[end] = largest
+
+
+@kernel
+def rank_own_rows(distances: F32, rows: I64, heaps: U64, nearest: I64, nearest_distances: F32) -> None:
+    """Write the k nearest of ``rows`` int64[q, m], each query's own, into ``nearest`` int64[q, k], leaving out -1.
+
+    ``heaps`` uint64[q, k] is scratch; free places become -1 and ``inf``.
+    """
     for query in range(distances.shape[0]):
         heap = heaps[query]
+        heap[:] = FREE
         for place in range(distances.shape[1]):
             if rows[query, place] < 0:
                 continue
             key = pack(distances[query, place], rows[query, place])
             if key < heap[0]:
                 replace_largest(heap, key)
+        sort_heap(heap)
+    unpack(heaps, nearest, nearest_distances)
+
+
+@kernel
+def count_found(rows: I64, counts: I64) -> None:
+    """Write how many of each query's ``rows`` int64[q, m] are not -1 into ``counts`` int64[q]."""
+    for query in range(rows.shape[0]):
+        counts[query] = 0
+        for place in range(rows.shape[1]):
+            counts[query] += rows[query, place] >= 0
 
 
 @kernel
@@ -192,6 +216,7 @@ def nearest_rows(rows: I64, distances: F32, k: int) -> tuple[I64, F32]:
     distances : float32[q, k]
         Their distances; ``inf`` past the last.
     """
-    heaps = new_heaps(len(rows), k)
-    push_own_rows(frozen(distances), frozen(rows), heaps)
-    return drain(heaps)
+    shape = (len(rows), k)
+    nearest, nearest_distances = np.empty(shape, np.int64), np.empty(shape, np.float32)
+    rank_own_rows(frozen(distances), frozen(rows), np.empty(shape, np.uint64), nearest, nearest_distances)
+    return nearest, nearest_distances

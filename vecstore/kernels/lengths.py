@@ -1,0 +1,51 @@
+"""Rows of length 1, as cosine collections store them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vecstore.errors import InvalidArgumentError
+from vecstore.kernels.compiling import Int, frozen, kernel
+from vecstore.types import F32
+
+__all__ = ["unit_rows"]
+
+#: Lengths this near to 1 count as 1: what float32 rounding makes of a unit row.
+ROUNDING = 2.0**-23
+
+
+@kernel
+def scale_to_unit(matrix: F32, out: F32) -> Int:
+    """Write the rows of ``matrix`` float32[n, d] at length 1 into ``out``; give the first that is all zeros, or -1.
+
+    Lengths are summed in float64, in order.
+    """
+    for row in range(matrix.shape[0]):
+        total = np.float64(0)
+        for column in range(matrix.shape[1]):
+            total += np.float64(matrix[row, column]) * np.float64(matrix[row, column])
+        if total == 0:
+            return np.int64(row)
+        length = np.sqrt(total)
+        if abs(length - 1.0) <= ROUNDING:
+            length = 1.0
+        for column in range(matrix.shape[1]):
+            out[row, column] = np.float32(matrix[row, column] / length)
+    return np.int64(-1)
+
+
+def unit_rows(matrix: F32, *, name: str = "vectors") -> F32:
+    """Scale every row of float32[n, dim] to length 1 (a new array), as cosine collections store them.
+
+    Rows at unit length but for float32 rounding stay bit for bit: what was exported imports unchanged.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A row of zeros, which has no direction.
+    """
+    scaled = np.empty(matrix.shape, np.float32)
+    row = scale_to_unit(frozen(matrix), scaled)
+    if row >= 0:
+        raise InvalidArgumentError(f"{name}: row {row} is all zeros, which has no direction under cosine", field=name)
+    return scaled
