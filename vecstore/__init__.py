@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from vecstore.filters import Filter, col
     from vecstore.fitting import FitReport, fit_table
     from vecstore.types import Hit, Hits, Metric, Point
+    from vecstore.warming import WarmupReport, warmup
 
 _HOMES = {
     "vecstore.api": (
@@ -86,6 +87,7 @@ _HOMES = {
     "vecstore.filters": ("Filter", "col"),
     "vecstore.fitting": ("FitReport", "fit_table"),
     "vecstore.types": ("Hit", "Hits", "Metric", "Point"),
+    "vecstore.warming": ("WarmupReport", "warmup"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -128,11 +130,13 @@ __all__ = [
     "TableVersion",
     "UnavailableError",
     "VecstoreError",
+    "WarmupReport",
     "__version__",
     "col",
     "connect",
     "fit_table",
     "open",
+    "warmup",
 ]
 
 

@@ -57,7 +57,7 @@ class Found:
     @property
     def is_full(self) -> bool:
         """Whether every query has all its rows."""
-        return sum(self.counts.tolist()) == self.rows.size
+        return bool(sum(self.counts.tolist()) == self.rows.size)
 
 
 def joined(parts: list[Found]) -> Found:

@@ -28,6 +28,7 @@ def test_the_commands_are_those_documented():
         "serve",
         "stats",
         "verify",
+        "warmup",
     ]
 
 

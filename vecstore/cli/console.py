@@ -99,13 +99,13 @@ def _print(title: str, table: Table) -> None:
 
 
 @contextmanager
-def progress(label: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show a bar with rows a second on stderr while the block runs; nothing where stderr is no terminal.
+def progress(label: str, total: int | None, *, quiet: bool, unit: str = "rows") -> Iterator[Callable[[int], None]]:
+    """Show a bar with the speed on stderr while the block runs; nothing where stderr is no terminal.
 
     Yields
     ------
     callable
-        To be called with the number of rows just done.
+        To be called with the number of rows, or whatever ``unit`` names, just done.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda _rows: None
@@ -117,7 +117,7 @@ def progress(label: str, total: int | None, *, quiet: bool) -> Iterator[Callable
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} rows/s"),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -126,9 +126,13 @@ def progress(label: str, total: int | None, *, quiet: bool) -> Iterator[Callable
         def advance(rows: int) -> None:
             bar.advance(task, rows)
             speed = bar.tasks[0].speed
-            bar.update(task, rate="-" if speed is None else f"{speed:,.0f}")
+            bar.update(task, rate="-" if speed is None else _speed(speed, unit))
 
         yield advance
+
+
+def _speed(speed: float, unit: str) -> str:
+    return f"{speed:,.0f} {unit}/s" if speed >= 1 else f"{1 / max(speed, 1e-9):,.0f} s each"
 
 
 def _printable(text: str) -> str:

@@ -17,6 +17,7 @@ from vecstore.cli.options import examples
 from vecstore.cli.searching import search_command
 from vecstore.cli.serving import serve_command
 from vecstore.cli.transfer import export_command, import_command
+from vecstore.cli.warming import warmup_command
 from vecstore.errors import VecstoreError
 
 #: Exit status of a program that was interrupted: 128 + SIGINT.
@@ -107,6 +108,7 @@ for _command in (
     optimize_command,
     delete_command,
     drop_command,
+    warmup_command,
     bench_command,
 ):
     cli.add_command(_command)

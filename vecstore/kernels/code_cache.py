@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import sys
-import tempfile
+import uuid
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
@@ -61,10 +61,10 @@ def write(function: Callable[..., Any], form: str, code: bytes) -> None:
     path = _path(function, form)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(_digest(code) + code)
         # Another process finds all of the file or nothing.
-        Path(file.name).replace(path)
+        unfinished = path.with_suffix(f".{uuid.uuid4()}")
+        unfinished.write_bytes(_digest(code) + code)
+        unfinished.replace(path)
     except OSError as error:
         _log.info("kernel code cannot be kept", extra={"path": str(path), "error": str(error)})
 

@@ -141,6 +141,11 @@ class Intrinsic:
         return type_of_function(getattr(importlib.import_module(self._home), self._name))
 
 
+def intrinsic(home: str, name: str) -> Any:
+    """Give the function ``name`` of the module ``home`` to kernels that call it; see :class:`Intrinsic`."""
+    return Intrinsic(home, name)
+
+
 def kernel(function: _Function) -> _Function:
     """Compile ``function`` to machine code without the GIL, which is kept on disk; see :class:`Kernel`.
 

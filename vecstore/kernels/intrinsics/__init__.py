@@ -18,7 +18,7 @@ They are named here and defined in modules that are imported when a kernel has t
 
 from __future__ import annotations
 
-from vecstore.kernels.compiling import Intrinsic
+from vecstore.kernels.compiling import intrinsic
 from vecstore.kernels.intrinsics.sizes import CACHE_LINE, LANES, LARGEST_ENTRY, MAX_COLUMNS, TILE
 
 _HALVES = "vecstore.kernels.intrinsics.halves"
@@ -28,28 +28,28 @@ _ROWS = "vecstore.kernels.intrinsics.rows"
 _SHUFFLES = "vecstore.kernels.intrinsics.shuffles"
 _SUMS = "vecstore.kernels.intrinsics.sums"
 
-halves_dot = Intrinsic(_HALVES, "halves_dot")
-halves_squared_distance = Intrinsic(_HALVES, "halves_squared_distance")
-multiply_matrix = Intrinsic(_MATRICES, "multiply_matrix")
-bits_float = Intrinsic(_MEMORY, "bits_float")
-count_below = Intrinsic(_MEMORY, "count_below")
-count_ones = Intrinsic(_MEMORY, "count_ones")
-float_bits = Intrinsic(_MEMORY, "float_bits")
-prefetch_element = Intrinsic(_MEMORY, "prefetch_element")
-prefetch_row = Intrinsic(_MEMORY, "prefetch_row")
-add_rows = Intrinsic(_ROWS, "add_rows")
-copy_row = Intrinsic(_ROWS, "copy_row")
-copy_span = Intrinsic(_ROWS, "copy_span")
-decode_row = Intrinsic(_ROWS, "decode_row")
-expand_lanes = Intrinsic(_ROWS, "expand_lanes")
-multiply_rows = Intrinsic(_ROWS, "multiply_rows")
-add_nibble_sums = Intrinsic(_SHUFFLES, "add_nibble_sums")
-add_nibble_sums_tile = Intrinsic(_SHUFFLES, "add_nibble_sums_tile")
-dot = Intrinsic(_SUMS, "dot")
-dot_tile = Intrinsic(_SUMS, "dot_tile")
-integer_dot = Intrinsic(_SUMS, "integer_dot")
-squared_distance = Intrinsic(_SUMS, "squared_distance")
-squared_distance_tile = Intrinsic(_SUMS, "squared_distance_tile")
+halves_dot = intrinsic(_HALVES, "halves_dot")
+halves_squared_distance = intrinsic(_HALVES, "halves_squared_distance")
+multiply_matrix = intrinsic(_MATRICES, "multiply_matrix")
+bits_float = intrinsic(_MEMORY, "bits_float")
+count_below = intrinsic(_MEMORY, "count_below")
+count_ones = intrinsic(_MEMORY, "count_ones")
+float_bits = intrinsic(_MEMORY, "float_bits")
+prefetch_element = intrinsic(_MEMORY, "prefetch_element")
+prefetch_row = intrinsic(_MEMORY, "prefetch_row")
+add_rows = intrinsic(_ROWS, "add_rows")
+copy_row = intrinsic(_ROWS, "copy_row")
+copy_span = intrinsic(_ROWS, "copy_span")
+decode_row = intrinsic(_ROWS, "decode_row")
+expand_lanes = intrinsic(_ROWS, "expand_lanes")
+multiply_rows = intrinsic(_ROWS, "multiply_rows")
+add_nibble_sums = intrinsic(_SHUFFLES, "add_nibble_sums")
+add_nibble_sums_tile = intrinsic(_SHUFFLES, "add_nibble_sums_tile")
+dot = intrinsic(_SUMS, "dot")
+dot_tile = intrinsic(_SUMS, "dot_tile")
+integer_dot = intrinsic(_SUMS, "integer_dot")
+squared_distance = intrinsic(_SUMS, "squared_distance")
+squared_distance_tile = intrinsic(_SUMS, "squared_distance_tile")
 
 __all__ = [
     "CACHE_LINE",

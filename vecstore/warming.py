@@ -1,0 +1,151 @@
+"""Compiling ahead of time: what a scheme's collections need of kernels, so that later processes find it on disk."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vecstore import schemes
+from vecstore.api import Collection
+from vecstore.config import HnswConfig, StoreConfig
+from vecstore.database import EmbeddedDatabase
+from vecstore.errors import InvalidArgumentError
+from vecstore.kernels import code_cache
+from vecstore.kernels.scoring import Scorer
+from vecstore.schemes.scorer import bounding, coarse, quick
+from vecstore.types import F32, Metric, as_metric
+
+__all__ = ["WarmupReport", "cases", "warmup"]
+
+#: Rows of the collections that are tried: enough that a search walks the graph, with a filter too.
+_ROWS, _DIM = 1_000, 32
+_EF, _K = 10, 5
+#: A filter that keeps so many rows that the graph is walked, and one that is scanned.
+_FILTERS = ("part < 950", "part < 100")
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupReport:
+    """What a warm-up did.
+
+    Attributes
+    ----------
+    folder : Path
+        Where machine code is kept, for this version of the library on this kind of processor.
+    compiled : int
+        Kernels that were not there before, each for one mix of argument types.
+    kept : int
+        All that are there now.
+    seconds : float
+        How long it took.
+    """
+
+    folder: Path
+    compiled: int
+    kept: int
+    seconds: float
+
+
+def warmup(
+    scheme: str | Sequence[str] | None = None,
+    *,
+    metric: Metric | str | Sequence[Metric | str] | None = None,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> WarmupReport:
+    """Compile the kernels of collections and keep them on disk; for images, and before the first request of a server.
+
+    Small collections are made, searched and thrown away, in every way that takes other kernels. Any scheme that was
+    warmed also serves as the finer copy of another.
+
+    Parameters
+    ----------
+    scheme : str or sequence of str, optional
+        Names of schemes; all that collections can have by default.
+    metric : Metric, str or sequence of them, optional
+        All three by default.
+    on_progress : callable, optional
+        Called with 1 for each of :func:`cases`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is no such scheme or metric, a scheme is no collection's, or the folder cannot be written.
+    """
+    started = time.perf_counter()
+    folder = _writable(code_cache.folder())
+    before = _count(folder)
+    for name, one in cases(scheme, metric):
+        _try(name, one)
+        on_progress(1)
+    kept = _count(folder)
+    return WarmupReport(folder, kept - before, kept, time.perf_counter() - started)
+
+
+def cases(
+    scheme: str | Sequence[str] | None = None, metric: Metric | str | Sequence[Metric | str] | None = None
+) -> list[tuple[str, Metric]]:
+    """Give the schemes and metrics that :func:`warmup` tries; see there."""
+    metrics = [as_metric(one) for one in _listed(metric)] or list(Metric)
+    return [(name, one) for name in _listed(scheme) or _of_collections() for one in metrics]
+
+
+def _listed(given: str | Iterable[str] | None) -> list[str]:
+    return [given] if isinstance(given, str) else list(given or ())
+
+
+def _of_collections() -> list[str]:
+    """Give the schemes that a collection can have without further settings."""
+    return [name for name in schemes.names() if schemes.get(name).capabilities.posthoc and name != "transformed"]
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"{folder}: kernels cannot be kept there ({error}); set VECSTORE_CACHE to a folder that can be written",
+            field="VECSTORE_CACHE",
+        ) from None
+    return folder
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for _ in folder.glob("*.o"))
+
+
+def _try(name: str, metric: Metric) -> None:
+    """Use one scheme under one metric in all ways."""
+    rows = np.random.default_rng(0).standard_normal((_ROWS, _DIM), np.float32)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedDatabase(folder, settings=StoreConfig(background=False, threads=1)) as db,
+    ):
+        docs = db.create_collection("docs", dim=_DIM, metric=metric, scheme=name, index=HnswConfig(min_rows=_ROWS))
+        docs.insert(np.arange(_ROWS), rows, {"part": np.arange(_ROWS)})
+        _search(docs, rows[:2])
+        docs.flush()
+        _search(docs, rows[:2])
+        docs.optimize()
+        _search(docs, rows[:2])
+        docs.get([1])
+    table = schemes.from_config(name).fit(rows)
+    for scorer in _scorers(table.scorer(rows[:2], metric)):
+        scorer.rerank(np.zeros((2, _K), np.int64), np.empty((2, _K), np.float32))
+
+
+def _search(docs: Collection, queries: F32) -> None:
+    for where in (None, *_FILTERS):
+        for exact in (False, True):
+            docs.search(queries, _K, ef=_EF, where=where, exact=exact)
+
+
+def _scorers(scorer: Scorer) -> Iterator[Scorer]:
+    """Give the scorer and all that stages of a search may take in its place."""
+    yield from (one for one in (scorer, coarse(scorer), quick(scorer), bounding(scorer)) if one is not None)
