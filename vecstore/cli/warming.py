@@ -12,7 +12,7 @@ from vecstore.cli.options import examples
     "warmup",
     short_help="Compile kernels ahead of time, for images.",
     epilog=examples(
-        "vecstore warmup",
+        "vecstore warmup --metric cosine",
         "VECSTORE_CACHE=/opt/vecstore vecstore warmup --scheme int8 --scheme float16 --metric cosine",
     ),
 )
@@ -35,10 +35,5 @@ def warmup_command(schemes: tuple[str, ...], metrics: tuple[str, ...]) -> None:
 
     with console.progress("collections", len(cases(schemes, metrics)), quiet=False, unit="collections") as advance:
         report = warmup(schemes, metric=metrics, on_progress=advance)
-    facts = {
-        "folder": str(report.folder),
-        "compiled": report.compiled,
-        "kept": report.kept,
-        "seconds": round(report.seconds, 1),
-    }
-    console.show_facts("", facts.items())
+    facts = {"compiled": report.compiled, "kept": report.kept, "seconds": round(report.seconds, 1)}
+    console.show_facts(f"kernels in {report.folder}", facts.items())

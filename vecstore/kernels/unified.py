@@ -6,7 +6,7 @@ import numpy as np
 
 from vecstore.kernels.compiling import Int, kernel
 from vecstore.kernels.hashing import bucket, mix
-from vecstore.types import I64, U64
+from vecstore.types import I64, U8, U64
 
 
 @kernel
@@ -43,12 +43,17 @@ def fill_shared(keys: I64, salts: U64, buckets: Int, out: I64) -> None:
 
 
 @kernel
-def name_key(data: bytes) -> np.uint64:
-    """Give the 64-bit key of a name: its UTF-8 bytes, hashed one after the other, from their number on.
-
-    ``key = mix(len(data), 0)``, then ``key = mix(key xor byte, 0)`` for each byte.
-    """
+def hash_bytes(data: U8) -> np.uint64:
+    """Hash uint8[n], one byte after the other, from their number on."""
     key = mix(len(data), 0)
     for byte in data:
         key = mix(np.int64(key ^ np.uint64(byte)), 0)
     return key
+
+
+def name_key(data: bytes) -> int:
+    """Give the 64-bit key of a name from its UTF-8 bytes.
+
+    ``key = mix(len(data), 0)``, then ``key = mix(key xor byte, 0)`` for each byte.
+    """
+    return int(hash_bytes(np.array(list(data), np.uint8)))

@@ -297,4 +297,4 @@ def salts_of(scheme: Unified, key: U64, count: int) -> U64:
 
 def _field_salts(name: str, key: U64, count: int) -> U64:
     """Give uint64[count]: the salts derived from the hash of the UTF-8 name xor the key."""
-    return hashing.derived_salts(int(kernels.name_key(name.encode())) ^ int(key[0]), count)
+    return hashing.derived_salts(kernels.name_key(name.encode()) ^ int(key[0]), count)
