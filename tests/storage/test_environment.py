@@ -26,6 +26,21 @@ def test_reads_back_what_was_written(environment):
         assert transaction.get(2, b"key") is None
 
 
+def test_the_last_commit_has_a_number_that_changes_with_what_can_be_read(environment):
+    before = environment.last_commit()
+    with environment.read() as transaction:
+        assert transaction.commit == before == environment.last_commit()
+        environment.write(lambda t: t.put(1, b"key", b"value"))
+        assert transaction.commit == before
+    after = environment.last_commit()
+    assert after > before
+    with environment.read() as transaction:
+        assert transaction.commit == after
+    environment.close()
+    with pytest.raises(StoreClosed):
+        environment.last_commit()
+
+
 def test_scan_gives_the_keys_with_a_prefix_in_order(environment):
     items = [(b"a1", b"x"), (b"a2", b"y"), (b"b1", b"z")]
     environment.write(lambda t: t.put_many(1, items))
