@@ -23,13 +23,16 @@ _NOTHING = ir.VoidType()
 #: A block of memory: references, destructor, what it is told, address of the data, size, owner. The data are behind.
 _BLOCK_BYTES = 48
 _DESTRUCTOR, _DATA, _SIZE = 1, 3, 4
-_LIST_ALIGNMENT = 16
+_ALIGNMENT = 16
 
 
 def emit_runtime(module: ir.Module) -> None:
     """Emit all of it; what a kernel does not need goes away when the code is optimised."""
     malloc = ir.Function(module, ir.FunctionType(_POINTER, [_WORD]), "malloc")
     free = ir.Function(module, ir.FunctionType(_NOTHING, [_POINTER]), "free")
+    _emit_other_name(module, "NRT_Allocate", malloc)
+    _emit_other_name(module, "NRT_Free", free)
+    _emit_new(module, malloc, "NRT_MemInfo_alloc", None, lambda _builder, _none: (_WORD(_ALIGNMENT), _WORD(0)))
     _emit_new(
         module,
         malloc,
@@ -42,10 +45,21 @@ def emit_runtime(module: ir.Module) -> None:
         malloc,
         "NRT_MemInfo_new_varsize_dtor",
         _POINTER,
-        lambda builder, destructor: (_WORD(_LIST_ALIGNMENT), builder.ptrtoint(destructor, _WORD)),
+        lambda builder, destructor: (_WORD(_ALIGNMENT), builder.ptrtoint(destructor, _WORD)),
     )
     _emit_end(module, free)
     _emit_reshape(module)
+
+
+def _emit_other_name(module: ir.Module, name: str, original: Any) -> None:
+    """Emit a function that is one of the C library's."""
+    function = ir.Function(module, original.function_type, name)
+    builder = ir.IRBuilder(function.append_basic_block())
+    result = builder.call(original, function.args)
+    if original.function_type.return_type == _NOTHING:
+        builder.ret_void()
+    else:
+        builder.ret(result)
 
 
 def _place(builder: Any, block: Any, word: int) -> Any:
@@ -57,12 +71,13 @@ def _emit_new(
 ) -> None:
     """Emit a function that gives a block with one reference, or null.
 
-    ``settings`` gives alignment and destructor, as words, from the second argument, which is of ``kind``.
+    ``settings`` gives alignment and destructor, as words, from the second argument, which is of ``kind``, if any.
     """
-    function = ir.Function(module, ir.FunctionType(_POINTER, [_WORD, kind]), name)
+    kinds = [_WORD] if kind is None else [_WORD, kind]
+    function = ir.Function(module, ir.FunctionType(_POINTER, kinds), name)
     builder = ir.IRBuilder(function.append_basic_block())
-    size = function.args[0]
-    align, destructor = settings(builder, function.args[1])
+    size, *more = function.args
+    align, destructor = settings(builder, more[0] if more else None)
     block = builder.call(malloc, [builder.add(builder.add(size, align), _WORD(_BLOCK_BYTES))])
     with builder.if_then(cgutils.is_null(builder, block), likely=False):
         builder.ret(block)
