@@ -29,6 +29,7 @@ from vecstore.kernels.intrinsics.memory import (
     prefetch_element,
     prefetch_row,
 )
+from vecstore.kernels.intrinsics.panels import PANEL_ROWS, panel_hits
 from vecstore.kernels.intrinsics.rows import add_rows, copy_row, copy_span, decode_row, expand_lanes, multiply_rows
 from vecstore.kernels.intrinsics.shuffles import LARGEST_ENTRY, MAX_COLUMNS, add_nibble_sums, add_nibble_sums_tile
 from vecstore.kernels.intrinsics.sums import dot, dot_tile, integer_dot, squared_distance, squared_distance_tile
@@ -38,6 +39,7 @@ __all__ = [
     "LANES",
     "LARGEST_ENTRY",
     "MAX_COLUMNS",
+    "PANEL_ROWS",
     "TILE",
     "add_nibble_sums",
     "add_nibble_sums_tile",
@@ -58,6 +60,7 @@ __all__ = [
     "integer_dot",
     "multiply_matrix",
     "multiply_rows",
+    "panel_hits",
     "prefetch_element",
     "prefetch_row",
     "squared_distance",
