@@ -24,6 +24,7 @@ from vecstore.kernels.intrinsics.matrices import multiply_matrix
 from vecstore.kernels.intrinsics.memory import (
     bits_float,
     count_below,
+    count_differing,
     count_ones,
     float_bits,
     prefetch_element,
@@ -31,7 +32,7 @@ from vecstore.kernels.intrinsics.memory import (
 )
 from vecstore.kernels.intrinsics.panels import PANEL_ROWS, panel_hits
 from vecstore.kernels.intrinsics.rows import add_rows, copy_row, copy_span, decode_row, expand_lanes, multiply_rows
-from vecstore.kernels.intrinsics.shuffles import LARGEST_ENTRY, MAX_COLUMNS, add_nibble_sums, add_nibble_sums_tile
+from vecstore.kernels.intrinsics.shuffles import LARGEST_ENTRY, MAX_COLUMNS, add_nibble_sums
 from vecstore.kernels.intrinsics.sums import dot, dot_tile, integer_dot, squared_distance, squared_distance_tile
 
 __all__ = [
@@ -42,12 +43,12 @@ __all__ = [
     "PANEL_ROWS",
     "TILE",
     "add_nibble_sums",
-    "add_nibble_sums_tile",
     "add_rows",
     "bits_float",
     "copy_row",
     "copy_span",
     "count_below",
+    "count_differing",
     "count_ones",
     "decode_row",
     "dot",
