@@ -1,14 +1,14 @@
 """Scans of all rows against faiss and torch: float32, int8, 4-bit product quantisation, RaBitQ, Hamming.
 
-``python -m vecstore_bench.scans --set mlanthology``: exact search and scans of codes for the ten nearest, one thread, each
-against the peer's index of the same form over the same real rows, all taking turns in one run. What is timed is CPU time
-of one call with all its queries, the queries' preparation included. A figure is a ratio of queries per second to the
-peer's: above 1, vecstore is quicker. Beside it stand both recalls@10 over those queries; for Hamming distances, the share
-of the peer's distances that are the same.
+``python -m vecstore_bench.scans --set mlanthology``: exact search and scans of codes for the ten nearest, one thread,
+each against the peer's index of the same form over the same real rows, all taking turns in one run. What is timed is
+CPU time of one call with all its queries, the queries' preparation included. A figure is a ratio of queries per second
+to the peer's: above 1, vecstore is quicker. Beside it stand both recalls@10 over those queries; for Hamming distances,
+the share of the peer's distances that are the same.
 
 faiss takes its BLAS with it, which picks kernels by processor: run once as it is, and once with
-``OPENBLAS_CORETYPE=SkylakeX`` in the environment, which is twice as fast on AMD processors with AVX-512. Peers that are not
-installed are left out, and said to be.
+``OPENBLAS_CORETYPE=SkylakeX`` in the environment, whose kernels some AMD processors with AVX-512 are quicker with.
+Peers that are not installed are left out, and said to be.
 """
 
 from __future__ import annotations
@@ -179,13 +179,15 @@ def _int8(data: DataSet, peers: Peers, counts: tuple[int, ...]) -> Iterator[Case
         for count in counts:
             yield _against("int8", table, index, "SQ8", data.queries[:count], data.metric)
     if peers.torch is not None:
-        for count in counts:
-            if count > 16:  # what _int_mm asks for
-                asked = data.queries[:count]
-                multiplied = _multiplied(peers.torch, data.base, asked, data.metric)
-                yield Case(
-                    "int8", count, "torch _int_mm", lambda asked=asked: _staged(table, asked, data.metric), multiplied
-                )  # type: ignore[misc]
+        # More than 16 queries are what _int_mm asks for.
+        for asked in (data.queries[:count] for count in counts if count > 16):
+
+            def ours(asked: F32 = asked) -> tuple[Any, Any]:
+                return _staged(table, asked, data.metric)
+
+            yield Case(
+                "int8", len(asked), "torch _int_mm", ours, _multiplied(peers.torch, data.base, asked, data.metric)
+            )
 
 
 def _rounded(torch: Any, rows: Any) -> tuple[Any, Any]:
@@ -240,7 +242,7 @@ def _rabitq(data: DataSet, peers: Peers, counts: tuple[int, ...]) -> Iterator[Ca
 
 
 def _hamming(data: DataSet, peers: Peers, counts: tuple[int, ...]) -> Iterator[Case]:
-    """Signs of the centred rows: as they are, and so often, each time with other bits flipped, that no cache holds them."""
+    """Signs of the centred rows: as they are, and so often, with other bits flipped, that no cache holds them."""
     if peers.faiss is None:
         return
     centre = data.base.mean(axis=0)
@@ -331,18 +333,23 @@ def measured(case: Case, data: DataSet, rounds: int) -> Line:
 
 
 def _same_distances(ours: Any, counts: Any) -> float:
-    """Give the share of distances that agree with the peer's counts of bits: ours are linear in them, query by query."""
-    same = 0
+    """Give the share of distances that agree with the peer's counts of bits, which ours are linear in."""
+    same = []
     for mine, theirs in zip(ours, np.sort(counts, axis=1), strict=True):
         step = (mine[-1] - mine[0]) / max(theirs[-1] - theirs[0], 1)
-        same += int(np.isclose(mine - mine[0], (theirs - theirs[0]) * step, rtol=0, atol=abs(step) / 4 + 1e-6).sum())
-    return same / ours.size
+        same.append(np.isclose(mine - mine[0], (theirs - theirs[0]) * step, rtol=0, atol=abs(step) / 4 + 1e-6))
+    return float(np.mean(same))
 
 
 @click.command(help=__doc__)
 @click.option("--data", help="Folder of the data sets.")
 @click.option(
-    "--set", "names", multiple=True, default=("mlanthology", "glove100", "mnist784"), show_default=True, help="Data sets."
+    "--set",
+    "names",
+    multiple=True,
+    default=("mlanthology", "glove100", "mnist784"),
+    show_default=True,
+    help="Data sets.",
 )
 @click.option("--scan", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="What to scan.  [default: all]")
 @click.option("--queries", "counts", multiple=True, type=int, help="Queries of a call.  [default: as the scan's]")
@@ -358,7 +365,9 @@ def main(
 ) -> None:
     """Measure all cases, and print a line for each."""
     peers = _peers()
-    print(f"machine: {machine()}; OPENBLAS_CORETYPE: {os.environ.get('OPENBLAS_CORETYPE', 'default')}; CPU time, one thread")
+    print(
+        f"machine: {machine()}; OPENBLAS_CORETYPE: {os.environ.get('OPENBLAS_CORETYPE', 'default')}; CPU time, one thread"
+    )
     print("| data | scan | queries | peer | times its queries/s | ours, queries/s | right, ours | right, peer |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     lines = []

@@ -16,7 +16,19 @@ from vecstore import schemes
 from vecstore.config import HnswConfig
 from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
-from vecstore.kernels import distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk
+from vecstore.kernels import (
+    distance,
+    graph,
+    hamming,
+    int4,
+    lookup,
+    nibbles,
+    quantise,
+    rabitq,
+    rotation,
+    screening,
+    topk,
+)
 from vecstore.schemes.scorer import bounding, coarse
 from vecstore.types import Metric, unit_rows
 
@@ -91,7 +103,7 @@ def main(group):
     GROUPS[group]()
     kernels = [
         value
-        for module in (distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk)
+        for module in (distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, screening, topk)
         for value in vars(module).values()
         if hasattr(value, "stats")
     ]

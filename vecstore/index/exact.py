@@ -18,8 +18,8 @@ __all__ = ["exact_search"]
 #: Distances kept at a time: 256 KiB, which stay in the second-level cache until they are ranked.
 _BLOCK_CELLS = 65_536
 _MIN_BLOCK_ROWS = 64
-#: Rows of a few queries whose distances are kept where kernels rank them: 8 KiB a query stay in the first-level cache.
-_FUSED_ROWS = 2_048
+#: At most so many rows at a time where kernels rank distances: 64 KiB a query stay in the second-level cache.
+_FUSED_ROWS = 16_384
 #: Fewer queries are quicker without a screen, which takes sixteen at a time.
 _SCREENED_QUERIES = 6
 #: At least so many rows for each of the k nearest, or a screen lets too many pass.
@@ -60,17 +60,19 @@ def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tup
     if total > topk.MAX_ROWS:
         raise InvalidArgumentError(f"rows: a table has at most {topk.MAX_ROWS}, got {total}", field="rows")
     heaps = topk.new_heaps(n_queries, k)
+    operands = scorer.operands
     screen = None
-    if n_queries >= _SCREENED_QUERIES and total >= max(PANEL_ROWS, _SCREENED_SHARE * k):
-        screen = screening.screen_of(scorer.operands)
-    if screen is None or (kept is not None and first_outside(kept, len(screen.rows)) >= 0):
+    if operands is not None and n_queries >= _SCREENED_QUERIES and total >= max(PANEL_ROWS, _SCREENED_SHARE * k):
+        screen = screening.screen_of(operands)
+    # Scorers say what is wrong with rows that are not in the table.
+    if operands is None or screen is None or (kept is not None and first_outside(kept, len(screen.rows)) >= 0):
         _score_all(scorer, n_queries, total, kept, heaps)
     else:
-        _screen_all(screen, scorer.operands, total, kept, heaps)
+        _screen_all(screen, operands, total, kept, heaps)
     return topk.drain(heaps)
 
 
-def _screen_all(screen: Screen, operands: Operands | None, total: int, kept: I64 | None, heaps: U64) -> None:
+def _screen_all(screen: Screen, operands: Operands, total: int, kept: I64 | None, heaps: U64) -> None:
     """Offer to the heaps what a screen lets pass."""
     if kept is None and screening.is_direct(screen):
         screening.screen_span(screen, operands, 0, total, heaps)

@@ -1,13 +1,13 @@
 """The nearest rows of many queries: quick products say which rows can be among them, and only those are scored.
 
 A screen has the queries in panels of sixteen side by side, so that one row meets sixteen queries in a register. Its
-products are summed in any order, and for int8 rows with rounded queries; how far they can be from the distances that the
-operands compute is bounded, and whatever may be among the k nearest within that bound is scored with the operands. So
-answers have the bits that scoring every row would give, whatever the processor.
+products are summed in any order, and for int8 rows with rounded queries; how far they can be from the distances that
+the operands compute is bounded, and whatever may be among the k nearest within that bound is scored with the operands.
+So answers have the bits that scoring every row would give, whatever the processor.
 
-The bound of a product p of d numbers: with u = 2^-24, sums of d products in any order are within g(d) |q| |x| of the true
-one, g(d) = d u / (1 - d u) (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 3.1); a query
-q' instead of q adds |q - q'| |x|. A squared distance is |q|^2 + |x|^2 - 2 p.
+The bound of a product p of d numbers: with u = 2^-24, sums of d products in any order are within g(d) |q| |x| of the
+true one, g(d) = d u / (1 - d u) (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 3.1); a
+query q' instead of q adds |q - q'| |x|. A squared distance is |q|^2 + |x|^2 - 2 p.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from vecstore.kernels.intrinsics import (
     dot,
     has_feature,
     panel_hits,
-    prefetch_row,
 )
 from vecstore.kernels.numbers import PlainDot, PlainL2, ScaledDot, ScaledL2
 from vecstore.kernels.topk import FREE, distance_of, pack, replace_largest
@@ -61,8 +60,8 @@ class Screen(NamedTuple):
     panels : float32[p, d, 16] or uint8[p, ceil(d / 4), 16, 4]
         Queries, or their codes plus 128 (see ``intrinsics.panel_hits``).
     limits : float32[3, 16 p]
-        Of each query: the weight of half the row's squared length, negative; the bound's part that grows with the row's
-        length; and what a row reaches that may be among the nearest, which grows as nearer ones are found.
+        Of each query: the weight of a row's squared length, at most 0; how much a product may be off for each unit of a
+        row's length; and what a row reaches that may be among the nearest, which grows as nearer ones are found.
     constants, factors : float64[q]
         The limit at a k-th distance of D is constant - factor (rate D + slack |D|).
     rate, slack, rounding : float64
@@ -139,9 +138,7 @@ def _limit(screen: Screen, query: Int, furthest: np.uint64) -> np.float32:
     if furthest == FREE:
         return np.float32(-np.inf)
     farthest = np.float64(distance_of(furthest))
-    limit = screen.constants[query] - screen.factors[query] * (
-        screen.rate * farthest + screen.slack * abs(farthest)
-    )
+    limit = screen.constants[query] - screen.factors[query] * (screen.rate * farthest + screen.slack * abs(farthest))
     return np.float32(limit - 2 * _UNIT * abs(limit))
 
 
@@ -204,7 +201,8 @@ def _screen_block(screen: Screen, operands: Operands, rows: Any, first: Int, blo
 def _block_rows(screen: Screen) -> int:
     """Give how many rows a block has: a multiple of PANEL_ROWS."""
     width = screen.rows.shape[1] * (4 if screen.panels.ndim == 3 else 1)
-    return max(1, _BLOCK_BYTES // (width * PANEL_ROWS)) * PANEL_ROWS
+    rows: int = max(1, _BLOCK_BYTES // (width * PANEL_ROWS)) * PANEL_ROWS
+    return rows
 
 
 @kernel
@@ -255,8 +253,8 @@ def screen_rows(screen: Screen, operands: Operands, rows: I64, buffer: F32 | I8,
 
 def new_buffer(screen: Screen) -> F32 | I8:
     """Give room for a block of rows, for :func:`screen_rows`."""
-    kind = np.float32 if screen.panels.ndim == 3 else np.int8
-    return np.empty((_block_rows(screen) + PANEL_ROWS, screen.rows.shape[1]), kind)
+    shape = (_block_rows(screen) + PANEL_ROWS, screen.rows.shape[1])
+    return np.empty(shape, np.float32) if screen.panels.ndim == 3 else np.empty(shape, np.int8)
 
 
 def is_direct(screen: Screen) -> bool:
@@ -266,6 +264,8 @@ def is_direct(screen: Screen) -> bool:
 
 def screen_of(operands: Operands | None) -> Screen | None:
     """Give the screen for operands of rows of numbers; None for others."""
+    rows: F32 | U16 | I8 | I16
+    panels: F32 | U8
     if isinstance(operands, PlainDot | PlainL2):
         rows, scales = operands.rows, frozen(np.empty(0, np.float32))
     elif isinstance(operands, ScaledDot | ScaledL2):

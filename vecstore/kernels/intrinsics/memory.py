@@ -140,9 +140,9 @@ def prefetch_row(typingctx: Any, rows: Any, row: Any) -> Any:
         start = builder.bitcast(target.address, I8.as_pointer())
         length = builder.mul(target.length, I64(size))
         with steps(builder, length, CACHE_LINE) as offset:
-            _prefetch(builder, builder.gep(start, [offset]))
+            prefetch_address(builder, builder.gep(start, [offset]))
         # Rows need not start with a line, so the last byte may be in one more.
-        _prefetch(builder, builder.gep(start, [builder.sub(length, I64(1))]))
+        prefetch_address(builder, builder.gep(start, [builder.sub(length, I64(1))]))
         return context.get_dummy_value()
 
     return types.void(rows, types.intp), emit
@@ -154,13 +154,13 @@ def prefetch_element(typingctx: Any, array: Any, index: Any) -> Any:
 
     def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
         view = context.make_array(signature.args[0])(context, builder, args[0])
-        _prefetch(builder, builder.bitcast(builder.gep(view.data, [args[1]]), I8.as_pointer()))
+        prefetch_address(builder, builder.bitcast(builder.gep(view.data, [args[1]]), I8.as_pointer()))
         return context.get_dummy_value()
 
     return types.void(array, types.intp), emit
 
 
-def _prefetch(builder: Builder, address: Value) -> None:
+def prefetch_address(builder: Builder, address: Value) -> None:
     """Emit a prefetch for reading, into every cache level."""
     call = declare(builder, "llvm.prefetch.p0", ir.VoidType(), address.type, I32, I32, I32)
     builder.call(call, [address, I32(0), I32(3), I32(1)])

@@ -82,7 +82,7 @@ def panel_hits(
     """Find which of sixteen queries come near to which of :data:`PANEL_ROWS` rows, and tell whether any does.
 
     Bit q of ``masks[r]`` is set where ``a p + b s + c t`` is not below the limit: p is the product of row ``first + r``
-    with query q of the panel; a, b and c are ``lines[:, place + r]``, and s, t and the limit ``limits[:, 16 panel + q]``.
+    with query q of the panel; a, b and c are ``lines[:, place + r]``; s, t and the limit ``limits[:, 16 panel + q]``.
     All of it is in float32, rounded and fused as the processor likes best, so it differs between processors. NaN counts
     as near.
 

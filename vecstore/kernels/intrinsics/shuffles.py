@@ -28,6 +28,7 @@ from vecstore.kernels.intrinsics.emitting import (
     steps,
     tail_mask,
 )
+from vecstore.kernels.intrinsics.memory import prefetch_address
 
 _SHUFFLED = 16
 
@@ -106,9 +107,7 @@ def _row_sums(builder: Builder, both: list[Value], odd: list[Value]) -> Value:
     return builder.zext(rows, ir.VectorType(I32, 2 * count))
 
 
-def _block_sums(
-    builder: Builder, blocks: list[Row], tables: list[tuple[Row, Row]]
-) -> list[list[tuple[Value, Value]]]:
+def _block_sums(builder: Builder, blocks: list[Row], tables: list[tuple[Row, Row]]) -> list[list[tuple[Value, Value]]]:
     """Emit the sums over the columns of each block, for each query: both and odd, as :func:`_row_sums` wants them."""
     wide = ir.VectorType(I16, BLOCK // 2)
     zero = ir.Constant(wide, None)
@@ -120,6 +119,10 @@ def _block_sums(
         entries = [[load(builder, half, offset, None, BLOCK) for half in table] for table in tables]
         for block, own in zip(blocks, totals, strict=True):
             codes = load(builder, block, offset, mask, BLOCK)
+            if mask is None:
+                # The next blocks, if there are any: processors ignore what they are asked for in vain.
+                ahead = builder.add(offset, builder.mul(length, I64(len(blocks))))
+                prefetch_address(builder, builder.gep(block.address, [ahead]))
             low = builder.and_(codes, nibble)
             shifted = builder.lshr(builder.bitcast(codes, wide), ir.Constant(wide, [4] * (BLOCK // 2)))
             high = builder.and_(builder.bitcast(shifted, codes.type), nibble)
@@ -191,7 +194,9 @@ def add_nibble_sums(
             return Row(builder.gep(table_array.data, [start]), half, types.uint8)
 
         rows = [block_row(block) for block in cgutils.unpack_tuple(builder, blocks)]
-        halves = [tuple(table_row(query, which) for which in (0, 1)) for query in cgutils.unpack_tuple(builder, queries)]
+        halves = [
+            tuple(table_row(query, which) for which in (0, 1)) for query in cgutils.unpack_tuple(builder, queries)
+        ]
         # Sums of one query over four blocks, or of four queries over one, fit the registers of AVX-512.
         together = TILE // len(halves) if has_feature("avx512bw") else 1
         parts = [
