@@ -365,9 +365,8 @@ def main(
 ) -> None:
     """Measure all cases, and print a line for each."""
     peers = _peers()
-    print(
-        f"machine: {machine()}; OPENBLAS_CORETYPE: {os.environ.get('OPENBLAS_CORETYPE', 'default')}; CPU time, one thread"
-    )
+    blas = os.environ.get("OPENBLAS_CORETYPE", "default")
+    print(f"machine: {machine()}; OPENBLAS_CORETYPE: {blas}; CPU time, one thread")
     print("| data | scan | queries | peer | times its queries/s | ours, queries/s | right, ours | right, peer |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     lines = []

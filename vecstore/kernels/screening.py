@@ -295,7 +295,7 @@ def screen_of(operands: Operands | None) -> Screen | None:
     return Screen(
         rows,
         scales,
-        frozen(panels),
+        panels,
         limits,
         frozen(constants / units),
         frozen(1 / units),
@@ -313,7 +313,7 @@ def _sum_bound(count: int) -> float:
 
 def _float_panels(queries: F32) -> F32:
     padded = _padded(queries, 1)
-    return np.ascontiguousarray(padded.reshape(-1, LANES, queries.shape[1]).transpose(0, 2, 1))
+    return frozen(padded.reshape(-1, LANES, queries.shape[1]).transpose(0, 2, 1))
 
 
 def _code_panels(queries: F32) -> tuple[U8, F64, F64]:
@@ -325,7 +325,7 @@ def _code_panels(queries: F32) -> tuple[U8, F64, F64]:
     units[units == 0] = 1
     padded = _padded(codes, 4)
     panels = padded.reshape(-1, LANES, padded.shape[1] // 4, 4).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(panels).view(np.uint8) ^ np.uint8(128), units, left
+    return frozen(np.ascontiguousarray(panels).view(np.uint8) ^ np.uint8(128)), units, left
 
 
 def _padded(matrix: Any, columns: int) -> Any:

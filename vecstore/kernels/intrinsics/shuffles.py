@@ -80,7 +80,7 @@ def _joined(builder: Builder, parts: list[Value]) -> Value:
 
 def _folded(builder: Builder, vectors: list[Value], segment: int) -> list[Value]:
     """Emit the sums of the halves of every ``segment`` lanes; two vectors become one, and one becomes half of one."""
-    lanes = len(vectors[: TILE // 2]) * vectors[0].type.count
+    lanes = min(2, len(vectors)) * vectors[0].type.count
     undefined = ir.Constant(vectors[0].type, ir.Undefined)
     folded = []
     for first, second in zip(vectors[::2], vectors[1::2] or [undefined], strict=True):
@@ -194,9 +194,8 @@ def add_nibble_sums(
             return Row(builder.gep(table_array.data, [start]), half, types.uint8)
 
         rows = [block_row(block) for block in cgutils.unpack_tuple(builder, blocks)]
-        halves = [
-            tuple(table_row(query, which) for which in (0, 1)) for query in cgutils.unpack_tuple(builder, queries)
-        ]
+        asked = cgutils.unpack_tuple(builder, queries)
+        halves = [(table_row(query, 0), table_row(query, 1)) for query in asked]
         # Sums of one query over four blocks, or of four queries over one, fit the registers of AVX-512.
         together = TILE // len(halves) if has_feature("avx512bw") else 1
         parts = [
