@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "ingest": Entry("vecstore_bench.ingest", "Durable inserts, reopening, resident memory."),
         "lookup": Entry("vecstore_bench.lookup", "Look-ups of frozen tables against torch and a plain copy."),
         "report": Entry("vecstore_bench.report.command", "One HTML file of a run: plots, advice, table, methods."),
+        "scans": Entry("vecstore_bench.scans", "Exact search and scans of codes against faiss and torch."),
         "scores": Entry("vecstore_bench.scores", "Scoring of compressed tables against decoding them first."),
         "search": Entry("vecstore_bench.search", "Search against hnswlib at equal recall; bytes; filters."),
     }

@@ -16,7 +16,19 @@ from vecstore import schemes
 from vecstore.config import HnswConfig
 from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
-from vecstore.kernels import distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk
+from vecstore.kernels import (
+    distance,
+    graph,
+    hamming,
+    int4,
+    lookup,
+    nibbles,
+    quantise,
+    rabitq,
+    rotation,
+    screening,
+    topk,
+)
 from vecstore.kernels.compiling import Kernel
 from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.scorer import bounding, coarse
@@ -93,7 +105,7 @@ def main(group):
     GROUPS[group]()
     kernels = [
         value
-        for module in (distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk)
+        for module in (distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, screening, topk)
         for value in vars(module).values()
         if isinstance(value, Kernel)
     ]

@@ -5,16 +5,27 @@ from __future__ import annotations
 import numpy as np
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.kernels import topk
+from vecstore.kernels import distance, screening, topk
 from vecstore.kernels.compiling import frozen
+from vecstore.kernels.distance import Operands
+from vecstore.kernels.lookup import first_outside
 from vecstore.kernels.scoring import Scorer
-from vecstore.types import F32, I64
+from vecstore.kernels.screening import PANEL_ROWS, Screen
+from vecstore.types import F32, I64, U64
 
 __all__ = ["exact_search"]
 
 #: Distances kept at a time: 256 KiB, which stay in the second-level cache until they are ranked.
 _BLOCK_CELLS = 65_536
 _MIN_BLOCK_ROWS = 64
+#: At most so many rows at a time where kernels rank distances: 64 KiB a query stay in the second-level cache.
+_FUSED_ROWS = 16_384
+#: Fewer queries are quicker without a screen, which takes sixteen at a time.
+_SCREENED_QUERIES = 6
+#: At least so many rows for each of the k nearest, or a screen lets too many pass.
+_SCREENED_SHARE = 50
+#: Rows of a call of the kernel, where their numbers are needed.
+_CALL_ROWS = 16_384
 
 
 def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tuple[I64, F32]:
@@ -49,7 +60,39 @@ def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tup
     if total > topk.MAX_ROWS:
         raise InvalidArgumentError(f"rows: a table has at most {topk.MAX_ROWS}, got {total}", field="rows")
     heaps = topk.new_heaps(n_queries, k)
+    operands = scorer.operands
+    screen = None
+    if operands is not None and n_queries >= _SCREENED_QUERIES and total >= max(PANEL_ROWS, _SCREENED_SHARE * k):
+        screen = screening.screen_of(operands)
+    # Scorers say what is wrong with rows that are not in the table.
+    if operands is None or screen is None or (kept is not None and first_outside(kept, len(screen.rows)) >= 0):
+        _score_all(scorer, n_queries, total, kept, heaps)
+    else:
+        _screen_all(screen, operands, total, kept, heaps)
+    return topk.drain(heaps)
+
+
+def _screen_all(screen: Screen, operands: Operands, total: int, kept: I64 | None, heaps: U64) -> None:
+    """Offer to the heaps what a screen lets pass."""
+    if kept is None and screening.is_direct(screen):
+        screening.screen_span(screen, operands, 0, total, heaps)
+        return
+    buffer = screening.new_buffer(screen)
+    start = 0
+    while start < total:
+        stop = total if total - start < _CALL_ROWS + PANEL_ROWS else start + _CALL_ROWS
+        rows = frozen(np.arange(start, stop)) if kept is None else kept[start:stop]
+        screening.screen_rows(screen, operands, rows, buffer, heaps)
+        start = stop
+
+
+def _score_all(scorer: Scorer, n_queries: int, total: int, kept: I64 | None, heaps: U64) -> None:
+    """Offer all distances to the heaps."""
     step = max(_MIN_BLOCK_ROWS, _BLOCK_CELLS // max(1, n_queries))
+    if kept is None and scorer.operands is not None and n_queries:
+        step = max(_MIN_BLOCK_ROWS, min(step, _FUSED_ROWS))
+        distance.nearest(scorer.operands, 0, total, np.empty(n_queries * step, np.float32), heaps)
+        return
     cells = np.empty(n_queries * min(step, total), np.float32)
     for start in range(0, total, step):
         stop = min(start + step, total)
@@ -60,4 +103,3 @@ def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tup
         else:
             scorer.gather(kept[start:stop], block)
             topk.push_rows(frozen(block), kept[start:stop], heaps)
-    return topk.drain(heaps)

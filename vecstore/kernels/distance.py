@@ -19,7 +19,8 @@ import numpy as np
 
 from vecstore.kernels.compiling import Int, class_of, inlined, kernel, overload
 from vecstore.kernels.intrinsics import TILE
-from vecstore.types import F32, I64
+from vecstore.kernels.topk import push_block
+from vecstore.types import F32, I64, U64
 
 if TYPE_CHECKING:
     from vecstore.kernels import hamming, int4, nibbles, numbers, part_sums
@@ -197,6 +198,21 @@ def scan(operands: Operands, start: int, stop: int, out: F32) -> None:
     """
     for first in range(0, out.shape[0], QUERY_GROUP):
         scan_group(operands, first, min(first + QUERY_GROUP, out.shape[0]), start, stop, out)
+
+
+@kernel
+def nearest(operands: Operands, start: int, stop: int, cells: F32, heaps: U64) -> None:
+    """Offer the rows start..stop to ``heaps`` uint64[q, k], a few at a time.
+
+    ``cells`` float32[m] has room for the distances of q queries to those few.
+    """
+    n_queries = len(heaps)
+    span = len(cells) // n_queries
+    for low in range(start, stop, span):
+        high = min(low + span, stop)
+        block = cells[: n_queries * (high - low)].reshape(n_queries, high - low)
+        scan(operands, low, high, block)
+        push_block(block, low, heaps)
 
 
 @kernel

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vecstore.kernels.compiling import Int, kernel
-from vecstore.kernels.intrinsics import count_ones
+from vecstore.kernels.intrinsics import count_differing, count_ones
 from vecstore.types import F32, I64, U64
 
 #: Rows of a block.
@@ -73,17 +73,6 @@ def differing(words: U64, queries: U64, query: Int, row: Int) -> np.int64:
 
 
 @kernel
-def block_counts(words: U64, block: Int, queries: U64, query: Int, counts: I64) -> None:
-    """Write the number of differing bits of all 64 rows of a block into ``counts`` int64[64]."""
-    counts[:] = 0
-    for place in range(words.shape[1]):
-        asked = queries[query, place]
-        line = words[block, place]
-        for row in range(BLOCK_ROWS):
-            counts[row] += np.int64(count_ones(line[row] ^ asked))
-
-
-@kernel
 def take_signs(words: U64, rows: I64, size: np.float32, out: F32) -> None:
     """Write ``size`` or ``-size`` for each bit of ``rows`` int64[n] into ``out`` float32[n, d]."""
     for place in range(len(rows)):
@@ -106,14 +95,15 @@ def sign_counts_distance(operands: Any, query: Any, row: Any) -> Any:
 
 def scan_sign_counts(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:
     """Write the distances of rows start..stop to queries first..last into ``out[first:last]``, block by block."""
-    counts = np.empty(BLOCK_ROWS, np.int64)
+    counts = np.empty(BLOCK_ROWS, np.int32)
     for low in range(start - start % BLOCK_ROWS, stop, BLOCK_ROWS):
         begin, end = max(low, start), min(low + BLOCK_ROWS, stop)
         for query in range(first, last):
-            block_counts(operands.words, low >> 6, operands.queries, query, counts)
+            count_differing(operands.words, low >> 6, operands.queries, query, counts)
             base, step = operands.bases[query], operands.steps[query]
-            for row in range(begin, end):
-                out[query, row - start] = base + step * np.float32(counts[row - low])
+            found, line = counts[begin - low : end - low], out[query, begin - start : end - start]
+            for place in range(len(line)):
+                line[place] = base + step * np.float32(found[place])
 
 
 #: Class -> distance of one query to one row.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
-__all__ = ["ENTRY", "TABLE", "Processor", "Slot", "load", "processor", "target_machine"]
+__all__ = ["ENTRY", "TABLE", "Processor", "Slot", "has_feature", "load", "processor", "target_machine"]
 
 #: Name of the function in object code.
 ENTRY = "vecstore_entry"
@@ -76,6 +76,14 @@ def processor() -> Processor:
     if features is None:
         features = llvm.get_host_cpu_features().flatten() if name == host else ""
     return Processor(name, features)
+
+
+def has_feature(feature: str) -> bool:
+    """Tell whether code is made for a processor with ``feature``, an LLVM name such as ``"avx512vnni"``.
+
+    When ``NUMBA_CPU_NAME`` names another processor than this, nothing is known of its features and the answer is no.
+    """
+    return f"+{feature}" in processor().features.split(",")
 
 
 @cache

@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecstore.kernels.compiling import Int, class_of, kernel, overload
+from vecstore.kernels.compiling import Int, class_of, inlined, kernel, overload
 from vecstore.kernels.intrinsics import (
     LARGEST_ENTRY,
     MAX_COLUMNS,
     TILE,
     add_nibble_sums,
-    add_nibble_sums_tile,
     dot,
 )
 from vecstore.types import F32, I32, I64, U8
@@ -185,26 +184,38 @@ def step_sum(codes: U8, planes: Int, tables: U8, query: Int, row: Int) -> np.int
     return np.int32(total)
 
 
+@inlined
+def group_sums(codes: U8, planes: Int, tables: U8, query: Int, group: Any, sums: I32, number: Int) -> None:
+    """Add :func:`step_sum` of one block or of four to ``sums`` int32[1 or 4, m], from block ``number`` of it on."""
+    width = codes.shape[1] // planes
+    place = number * BLOCK_ROWS
+    for plane in range(planes):
+        for column in range(0, width, MAX_COLUMNS):
+            n_columns = min(MAX_COLUMNS, width - column)
+            first = plane * width + column
+            if len(sums) == TILE:
+                queries = (query, query + 1, query + 2, query + 3)
+                add_nibble_sums(codes, group, first, tables, queries, column, n_columns, plane, sums, place)
+            else:
+                add_nibble_sums(codes, group, first, tables, (query,), column, n_columns, plane, sums, place)
+
+
 @kernel
 def span_sums(codes: U8, planes: Int, tables: U8, query: Int, block: Int, blocks: Int, sums: I32) -> None:
     """Write :func:`step_sum` of ``blocks`` blocks from ``block`` on into ``sums`` int32[1 or 4, 16 blocks].
 
     Four rows of ``sums`` are for four queries.
     """
-    width = codes.shape[1] // planes
     sums[:] = 0
-    for number in range(blocks):
-        place = number * BLOCK_ROWS
-        for plane in range(planes):
-            for column in range(0, width, MAX_COLUMNS):
-                n_columns = min(MAX_COLUMNS, width - column)
-                first = plane * width + column
-                if len(sums) == TILE:
-                    add_nibble_sums_tile(
-                        codes, block + number, first, tables, query, column, n_columns, plane, sums, place
-                    )
-                else:
-                    add_nibble_sums(codes, block + number, first, tables, query, column, n_columns, plane, sums, place)
+    number = 0
+    while number < blocks:
+        if number + TILE <= blocks:
+            first = block + number
+            group_sums(codes, planes, tables, query, (first, first + 1, first + 2, first + 3), sums, number)
+            number += TILE
+        else:
+            group_sums(codes, planes, tables, query, (block + number,), sums, number)
+            number += 1
 
 
 @kernel

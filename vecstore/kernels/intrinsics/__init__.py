@@ -19,11 +19,12 @@ They are named here and defined in modules that are imported when a kernel has t
 from __future__ import annotations
 
 from vecstore.kernels.compiling import intrinsic
-from vecstore.kernels.intrinsics.sizes import CACHE_LINE, LANES, LARGEST_ENTRY, MAX_COLUMNS, TILE
+from vecstore.kernels.intrinsics.sizes import CACHE_LINE, LANES, LARGEST_ENTRY, MAX_COLUMNS, PANEL_ROWS, TILE
 
 _HALVES = "vecstore.kernels.intrinsics.halves"
 _MATRICES = "vecstore.kernels.intrinsics.matrices"
 _MEMORY = "vecstore.kernels.intrinsics.memory"
+_PANELS = "vecstore.kernels.intrinsics.panels"
 _ROWS = "vecstore.kernels.intrinsics.rows"
 _SHUFFLES = "vecstore.kernels.intrinsics.shuffles"
 _SUMS = "vecstore.kernels.intrinsics.sums"
@@ -33,10 +34,12 @@ halves_squared_distance = intrinsic(_HALVES, "halves_squared_distance")
 multiply_matrix = intrinsic(_MATRICES, "multiply_matrix")
 bits_float = intrinsic(_MEMORY, "bits_float")
 count_below = intrinsic(_MEMORY, "count_below")
+count_differing = intrinsic(_MEMORY, "count_differing")
 count_ones = intrinsic(_MEMORY, "count_ones")
 float_bits = intrinsic(_MEMORY, "float_bits")
 prefetch_element = intrinsic(_MEMORY, "prefetch_element")
 prefetch_row = intrinsic(_MEMORY, "prefetch_row")
+panel_hits = intrinsic(_PANELS, "panel_hits")
 add_rows = intrinsic(_ROWS, "add_rows")
 copy_row = intrinsic(_ROWS, "copy_row")
 copy_span = intrinsic(_ROWS, "copy_span")
@@ -44,7 +47,6 @@ decode_row = intrinsic(_ROWS, "decode_row")
 expand_lanes = intrinsic(_ROWS, "expand_lanes")
 multiply_rows = intrinsic(_ROWS, "multiply_rows")
 add_nibble_sums = intrinsic(_SHUFFLES, "add_nibble_sums")
-add_nibble_sums_tile = intrinsic(_SHUFFLES, "add_nibble_sums_tile")
 dot = intrinsic(_SUMS, "dot")
 dot_tile = intrinsic(_SUMS, "dot_tile")
 integer_dot = intrinsic(_SUMS, "integer_dot")
@@ -56,14 +58,15 @@ __all__ = [
     "LANES",
     "LARGEST_ENTRY",
     "MAX_COLUMNS",
+    "PANEL_ROWS",
     "TILE",
     "add_nibble_sums",
-    "add_nibble_sums_tile",
     "add_rows",
     "bits_float",
     "copy_row",
     "copy_span",
     "count_below",
+    "count_differing",
     "count_ones",
     "decode_row",
     "dot",
@@ -75,6 +78,7 @@ __all__ = [
     "integer_dot",
     "multiply_matrix",
     "multiply_rows",
+    "panel_hits",
     "prefetch_element",
     "prefetch_row",
     "squared_distance",

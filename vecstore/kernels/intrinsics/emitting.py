@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 
 from vecstore.kernels.intrinsics.sizes import LANES
-from vecstore.kernels.loading import processor
+from vecstore.kernels.loading import has_feature
 
 ACCUMULATORS = 4
 
@@ -40,14 +40,6 @@ Value = Any
 
 #: Emits the IR of a term: (offset of its first element, mask or None) -> vector.
 Term = Callable[[Value, Value | None], Value]
-
-
-def has_feature(feature: str) -> bool:
-    """Tell whether code is made for a processor with ``feature``, an LLVM name such as ``"avx512vnni"``.
-
-    When ``NUMBA_CPU_NAME`` names another processor than this, nothing is known of its features and the answer is no.
-    """
-    return f"+{feature}" in processor().features.split(",")
 
 
 class Row(NamedTuple):

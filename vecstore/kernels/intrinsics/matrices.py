@@ -13,7 +13,6 @@ from vecstore.kernels.intrinsics.emitting import (
     I64,
     Builder,
     Value,
-    has_feature,
     load,
     row_of,
     splat,
@@ -23,6 +22,7 @@ from vecstore.kernels.intrinsics.emitting import (
     vector_row,
 )
 from vecstore.kernels.intrinsics.sizes import LANES
+from vecstore.kernels.loading import has_feature
 
 
 @intrinsic

@@ -16,16 +16,21 @@ from vecstore.kernels.intrinsics.emitting import (
     I32,
     I64,
     Builder,
+    Row,
     Value,
     declare,
-    has_feature,
     load,
     row_of,
     splat,
     steps,
+    store,
     vector_row,
 )
 from vecstore.kernels.intrinsics.sizes import CACHE_LINE
+from vecstore.kernels.loading import has_feature
+
+#: Words of 64 bits in a vector.
+_WORDS = 8
 
 
 @intrinsic
@@ -36,6 +41,41 @@ def count_ones(typingctx: Any, word: Any) -> Any:
         return builder.ctpop(args[0])
 
     return types.uint64(types.uint64), emit
+
+
+@intrinsic
+def count_differing(typingctx: Any, words: Any, block: Any, queries: Any, query: Any, counts: Any) -> Any:
+    """Write how many bits of each of 64 rows differ from those of a query into ``counts`` int32[64].
+
+    Parameters
+    ----------
+    words : uint64[blocks, w, 64]
+        Word by word, those of 64 rows side by side.
+    queries : uint64[q, w]
+    """
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        asked = row_of(context, builder, signature.args[2], args[2], args[3])
+        length = builder.mul(asked.length, I64(CACHE_LINE))
+        line = Row(builder.gep(view.data, [builder.mul(args[1], length)]), length, types.uint64)
+        target = vector_row(context, builder, signature.args[4], args[4])
+        vector = ir.VectorType(I64, _WORDS)
+        ones = declare(builder, f"llvm.ctpop.v{_WORDS}i64", vector, vector)
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in range(CACHE_LINE // _WORDS)]
+        with steps(builder, asked.length, 1) as place:
+            bits = splat(builder, builder.load(builder.gep(asked.address, [place])), _WORDS)
+            start = builder.mul(place, I64(CACHE_LINE))
+            for number, total in enumerate(totals):
+                stored = load(builder, line, builder.add(start, I64(number * _WORDS)), None, _WORDS)
+                found = builder.call(ones, [builder.xor(stored, bits)])
+                builder.store(builder.add(builder.load(total), found), total)
+        for number, total in enumerate(totals):
+            found = builder.trunc(builder.load(total), ir.VectorType(I32, _WORDS))
+            store(builder, target, I64(number * _WORDS), None, found)
+        return context.get_dummy_value()
+
+    return types.void(words, types.intp, queries, types.intp, counts), emit
 
 
 @intrinsic
@@ -100,9 +140,9 @@ def prefetch_row(typingctx: Any, rows: Any, row: Any) -> Any:
         start = builder.bitcast(target.address, I8.as_pointer())
         length = builder.mul(target.length, I64(size))
         with steps(builder, length, CACHE_LINE) as offset:
-            _prefetch(builder, builder.gep(start, [offset]))
+            prefetch_address(builder, builder.gep(start, [offset]))
         # Rows need not start with a line, so the last byte may be in one more.
-        _prefetch(builder, builder.gep(start, [builder.sub(length, I64(1))]))
+        prefetch_address(builder, builder.gep(start, [builder.sub(length, I64(1))]))
         return context.get_dummy_value()
 
     return types.void(rows, types.intp), emit
@@ -114,13 +154,13 @@ def prefetch_element(typingctx: Any, array: Any, index: Any) -> Any:
 
     def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
         view = context.make_array(signature.args[0])(context, builder, args[0])
-        _prefetch(builder, builder.bitcast(builder.gep(view.data, [args[1]]), I8.as_pointer()))
+        prefetch_address(builder, builder.bitcast(builder.gep(view.data, [args[1]]), I8.as_pointer()))
         return context.get_dummy_value()
 
     return types.void(array, types.intp), emit
 
 
-def _prefetch(builder: Builder, address: Value) -> None:
+def prefetch_address(builder: Builder, address: Value) -> None:
     """Emit a prefetch for reading, into every cache level."""
     call = declare(builder, "llvm.prefetch.p0", ir.VoidType(), address.type, I32, I32, I32)
     builder.call(call, [address, I32(0), I32(3), I32(1)])

@@ -15,20 +15,20 @@ from vecstore.kernels.intrinsics.emitting import (
     I8,
     I16,
     I32,
-    I32_LANES,
     I64,
     Builder,
     Row,
     Value,
     declare,
-    has_feature,
     load,
     row_of,
     splat,
     steps,
     tail_mask,
 )
+from vecstore.kernels.intrinsics.memory import prefetch_address
 from vecstore.kernels.intrinsics.sizes import TILE
+from vecstore.kernels.loading import has_feature
 
 _SHUFFLED = 16
 
@@ -70,93 +70,89 @@ def _joined(builder: Builder, parts: list[Value]) -> Value:
     return parts[0]
 
 
-def _row_sums(builder: Builder, both: Value, odd: Value) -> Value:
-    """Emit the sums int32 of 16 rows from four groups of 8 lanes of 16 bits.
+def _folded(builder: Builder, vectors: list[Value], segment: int) -> list[Value]:
+    """Emit the sums of the halves of every ``segment`` lanes; two vectors become one, and one becomes half of one."""
+    lanes = min(2, len(vectors)) * vectors[0].type.count
+    undefined = ir.Constant(vectors[0].type, ir.Undefined)
+    folded = []
+    for first, second in zip(vectors[::2], vectors[1::2] or [undefined], strict=True):
+        halves = []
+        for half in (0, segment // 2):
+            places = [start + half + lane for start in range(0, lanes, segment) for lane in range(segment // 2)]
+            order = ir.Constant(ir.VectorType(I32, len(places)), places)
+            halves.append(builder.shuffle_vector(first, second, order))
+        folded.append(builder.add(*halves))
+    return folded
+
+
+def _row_sums(builder: Builder, both: list[Value], odd: list[Value]) -> Value:
+    """Emit the sums int32 of the rows of one or four blocks, from four groups of 8 lanes of 16 bits a block.
 
     ``both`` has the even rows, and the odd ones 256 times over; ``odd`` has the odd rows.
     """
-    even = builder.sub(both, builder.shl(odd, ir.Constant(odd.type, [8] * odd.type.count)))
-    halves = []
-    for vector in (even, odd):
-        while vector.type.count > _SHUFFLED // 2:
-            half = vector.type.count // 2
-            vector = builder.add(_lanes(builder, vector, 0, half), _lanes(builder, vector, half, half))
-        halves.append(builder.zext(vector, ir.VectorType(I32, _SHUFFLED // 2)))
-    order = [lane // 2 + lane % 2 * (_SHUFFLED // 2) for lane in range(_SHUFFLED)]
-    return builder.shuffle_vector(*halves, ir.Constant(ir.VectorType(I32, _SHUFFLED), order))
+    for segment in (BLOCK // 2, BLOCK // 4):
+        both, odd = _folded(builder, both, segment), _folded(builder, odd, segment)
+    even = builder.sub(both[0], builder.shl(odd[0], ir.Constant(odd[0].type, [8] * odd[0].type.count)))
+    count = even.type.count
+    order = [lane // 2 + lane % 2 * count for lane in range(2 * count)]
+    rows = builder.shuffle_vector(even, odd[0], ir.Constant(ir.VectorType(I32, 2 * count), order))
+    return builder.zext(rows, ir.VectorType(I32, 2 * count))
 
 
-def _add_nibble_sums(context: Any, builder: Builder, signature: Any, args: Any, count: int) -> Value:
-    """Emit what :func:`add_nibble_sums` does, for ``count`` queries."""
-    codes, block, column, tables, query, table_column, n_columns, shift, sums, place = args
-    code_array = context.make_array(signature.args[0])(context, builder, codes)
-    table_array = context.make_array(signature.args[3])(context, builder, tables)
-    width = cgutils.unpack_tuple(builder, code_array.shape, 3)[1]
-    table_width = cgutils.unpack_tuple(builder, table_array.shape, 4)[2]
-    size = I64(_SHUFFLED)
-    first = builder.mul(builder.add(builder.mul(block, width), column), size)
-    length = builder.mul(n_columns, size)
-    x = Row(builder.gep(code_array.data, [first]), length, types.uint8)
-    half = builder.mul(table_width, size)
-
-    def table_row(number: int, which: int) -> Row:
-        line = builder.add(builder.mul(builder.add(query, I64(number)), I64(2)), I64(which))
-        start = builder.add(builder.mul(line, half), builder.mul(table_column, size))
-        return Row(builder.gep(table_array.data, [start]), half, types.uint8)
-
-    table_rows = [(table_row(number, 0), table_row(number, 1)) for number in range(count)]
+def _block_sums(builder: Builder, blocks: list[Row], tables: list[tuple[Row, Row]]) -> list[list[tuple[Value, Value]]]:
+    """Emit the sums over the columns of each block, for each query: both and odd, as :func:`_row_sums` wants them."""
     wide = ir.VectorType(I16, BLOCK // 2)
     zero = ir.Constant(wide, None)
-    totals = [[cgutils.alloca_once_value(builder, zero) for _ in range(2)] for _ in range(count)]
+    totals = [[[cgutils.alloca_once_value(builder, zero) for _ in range(2)] for _ in tables] for _ in blocks]
     nibble = ir.Constant(ir.VectorType(I8, BLOCK), [15] * BLOCK)
+    length = blocks[0].length
 
     def add(offset: Value, mask: Value | None) -> None:
-        both = load(builder, x, offset, mask, BLOCK)
-        low = builder.and_(both, nibble)
-        shifted = builder.lshr(builder.bitcast(both, wide), ir.Constant(wide, [4] * (BLOCK // 2)))
-        high = builder.and_(builder.bitcast(shifted, both.type), nibble)
-        for (low_table, high_table), (total, odd) in zip(table_rows, totals, strict=True):
-            entries = builder.add(
-                _shuffle_bytes(builder, load(builder, low_table, offset, None, BLOCK), low),
-                _shuffle_bytes(builder, load(builder, high_table, offset, None, BLOCK), high),
-            )
-            pairs = builder.bitcast(entries, wide)
-            builder.store(builder.add(builder.load(total), pairs), total)
-            upper = builder.lshr(pairs, ir.Constant(wide, [8] * (BLOCK // 2)))
-            builder.store(builder.add(builder.load(odd), upper), odd)
+        entries = [[load(builder, half, offset, None, BLOCK) for half in table] for table in tables]
+        for block, own in zip(blocks, totals, strict=True):
+            codes = load(builder, block, offset, mask, BLOCK)
+            if mask is None:
+                # The next blocks, if there are any: processors ignore what they are asked for in vain.
+                ahead = builder.add(offset, builder.mul(length, I64(len(blocks))))
+                prefetch_address(builder, builder.gep(block.address, [ahead]))
+            low = builder.and_(codes, nibble)
+            shifted = builder.lshr(builder.bitcast(codes, wide), ir.Constant(wide, [4] * (BLOCK // 2)))
+            high = builder.and_(builder.bitcast(shifted, codes.type), nibble)
+            for (low_table, high_table), (total, odd) in zip(entries, own, strict=True):
+                found = builder.add(_shuffle_bytes(builder, low_table, low), _shuffle_bytes(builder, high_table, high))
+                pairs = builder.bitcast(found, wide)
+                builder.store(builder.add(builder.load(total), pairs), total)
+                upper = builder.lshr(pairs, ir.Constant(wide, [8] * (BLOCK // 2)))
+                builder.store(builder.add(builder.load(odd), upper), odd)
 
     whole = builder.and_(length, I64(-BLOCK))
     with steps(builder, whole, BLOCK) as offset:
         add(offset, None)
     with builder.if_then(builder.icmp_signed("<", whole, length), likely=False):
         add(whole, tail_mask(builder, builder.sub(length, whole), BLOCK))
-    for number, (total, odd) in enumerate(totals):
-        line = row_of(context, builder, signature.args[8], sums, I64(number))
-        pointer = builder.bitcast(builder.gep(line.address, [place]), I32_LANES.as_pointer())
-        found = _row_sums(builder, builder.load(total), builder.load(odd))
-        found = builder.shl(found, splat(builder, builder.trunc(shift, I32)))
-        builder.store(builder.add(builder.load(pointer, align=4), found), pointer, align=4)
-    return context.get_dummy_value()
+    return [[(builder.load(total), builder.load(odd)) for total, odd in own] for own in totals]
 
 
 @intrinsic
 def add_nibble_sums(
     typingctx: Any,
     codes: Any,
-    block: Any,
+    blocks: Any,
     column: Any,
     tables: Any,
-    query: Any,
+    queries: Any,
     table_column: Any,
     n_columns: Any,
     shift: Any,
     sums: Any,
     place: Any,
 ) -> Any:
-    """Add to ``sums[0, place:place + 16]`` what tables say of the codes of 16 rows, times ``2^shift``.
+    """Add to ``sums[q, place:]`` what tables say of the codes of the rows of blocks, times ``2^shift``.
 
-    Row r of a block adds ``tables[query, 0, t, low] + tables[query, 1, t, high]`` for each of ``n_columns`` columns,
-    where low and high are the halves of the byte ``codes[block, column + c, r]`` and t is ``table_column + c``.
+    ``blocks`` and ``queries`` are tuples of one number, or of :data:`TILE` consecutive ones; query i adds to
+    ``sums[i]``, and four blocks to 64 places. Row r of a block adds ``tables[query, 0, t, low] + tables[query, 1, t,
+    high]`` for each of ``n_columns`` columns, where low and high are the halves of the byte ``codes[block, column + c,
+    r]`` and t is ``table_column + c``.
 
     Parameters
     ----------
@@ -167,34 +163,45 @@ def add_nibble_sums(
         A multiple of 4.
     n_columns : int
         At most :data:`MAX_COLUMNS`.
-    sums : int32[1, m]
+    sums : int32[1 or TILE, m]
     """
 
     def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
-        return _add_nibble_sums(context, builder, signature, args, 1)
+        codes, blocks, column, tables, queries, table_column, n_columns, shift, sums, place = args
+        code_array = context.make_array(signature.args[0])(context, builder, codes)
+        table_array = context.make_array(signature.args[3])(context, builder, tables)
+        width = cgutils.unpack_tuple(builder, code_array.shape, 3)[1]
+        table_width = cgutils.unpack_tuple(builder, table_array.shape, 4)[2]
+        size = I64(_SHUFFLED)
+        length = builder.mul(n_columns, size)
+        half = builder.mul(table_width, size)
+
+        def block_row(block: Value) -> Row:
+            start = builder.mul(builder.add(builder.mul(block, width), column), size)
+            return Row(builder.gep(code_array.data, [start]), length, types.uint8)
+
+        def table_row(query: Value, which: int) -> Row:
+            line = builder.add(builder.mul(query, I64(2)), I64(which))
+            start = builder.add(builder.mul(line, half), builder.mul(table_column, size))
+            return Row(builder.gep(table_array.data, [start]), half, types.uint8)
+
+        rows = [block_row(block) for block in cgutils.unpack_tuple(builder, blocks)]
+        asked = cgutils.unpack_tuple(builder, queries)
+        halves = [(table_row(query, 0), table_row(query, 1)) for query in asked]
+        # Sums of one query over four blocks, or of four queries over one, fit the registers of AVX-512.
+        together = TILE // len(halves) if has_feature("avx512bw") else 1
+        parts = [
+            own
+            for start in range(0, len(rows), together)
+            for own in _block_sums(builder, rows[start : start + together], halves)
+        ]
+        for number in range(len(halves)):
+            line = row_of(context, builder, signature.args[8], sums, I64(number))
+            found = _row_sums(builder, *([own[number][which] for own in parts] for which in (0, 1)))
+            found = builder.shl(found, splat(builder, builder.trunc(shift, I32), found.type.count))
+            pointer = builder.bitcast(builder.gep(line.address, [place]), found.type.as_pointer())
+            builder.store(builder.add(builder.load(pointer, align=4), found), pointer, align=4)
+        return context.get_dummy_value()
 
     sizes = [types.intp] * 3
-    return types.void(codes, types.intp, types.intp, tables, types.intp, *sizes, sums, types.intp), emit
-
-
-@intrinsic
-def add_nibble_sums_tile(
-    typingctx: Any,
-    codes: Any,
-    block: Any,
-    column: Any,
-    tables: Any,
-    query: Any,
-    table_column: Any,
-    n_columns: Any,
-    shift: Any,
-    sums: Any,
-    place: Any,
-) -> Any:
-    """Do :func:`add_nibble_sums` for the queries query, ..., query + 3, each into its own row of ``sums``."""
-
-    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
-        return _add_nibble_sums(context, builder, signature, args, TILE)
-
-    sizes = [types.intp] * 3
-    return types.void(codes, types.intp, types.intp, tables, types.intp, *sizes, sums, types.intp), emit
+    return types.void(codes, blocks, types.intp, tables, queries, *sizes, sums, types.intp), emit

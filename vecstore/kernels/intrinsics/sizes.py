@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from vecstore.kernels.loading import has_feature
+
 #: Numbers of a vector by the lane rule.
 LANES = 16
 #: Bytes that the processor fetches together.
@@ -12,3 +14,5 @@ TILE = 4
 MAX_COLUMNS = 256
 #: Entries of its tables are at most this, so that two of them fit a byte.
 LARGEST_ENTRY = 127
+#: Rows that ``panel_hits`` takes together: their sums, and little else, fill the registers.
+PANEL_ROWS = 24 if has_feature("avx512f") else 6

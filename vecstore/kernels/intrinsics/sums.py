@@ -24,7 +24,6 @@ from vecstore.kernels.intrinsics.emitting import (
     Value,
     declare,
     floats,
-    has_feature,
     load,
     row_of,
     splat,
@@ -32,6 +31,7 @@ from vecstore.kernels.intrinsics.emitting import (
     tail_mask,
 )
 from vecstore.kernels.intrinsics.sizes import LANES, TILE
+from vecstore.kernels.loading import has_feature
 
 
 def _add_term(builder: Builder, total: Value, term: Value) -> None:
