@@ -185,22 +185,31 @@ def add_nibble_sums(
             start = builder.add(builder.mul(line, half), builder.mul(table_column, size))
             return Row(builder.gep(table_array.data, [start]), half, types.uint8)
 
-        rows = [block_row(block) for block in cgutils.unpack_tuple(builder, blocks)]
         asked = cgutils.unpack_tuple(builder, queries)
         halves = [(table_row(query, 0), table_row(query, 1)) for query in asked]
-        # Sums of one query over four blocks, or of four queries over one, fit the registers of AVX-512.
-        together = TILE // len(halves) if has_feature("avx512bw") else 1
-        parts = [
-            own
-            for start in range(0, len(rows), together)
-            for own in _block_sums(builder, rows[start : start + together], halves)
-        ]
-        for number in range(len(halves)):
-            line = row_of(context, builder, signature.args[8], sums, I64(number))
-            found = _row_sums(builder, *([own[number][which] for own in parts] for which in (0, 1)))
-            found = builder.shl(found, splat(builder, builder.trunc(shift, I32), found.type.count))
-            pointer = builder.bitcast(builder.gep(line.address, [place]), found.type.as_pointer())
-            builder.store(builder.add(builder.load(pointer, align=4), found), pointer, align=4)
+
+        def add(rows: list[Row], together: int, start: Value) -> None:
+            parts = [
+                own
+                for first in range(0, len(rows), together)
+                for own in _block_sums(builder, rows[first : first + together], halves)
+            ]
+            for number in range(len(halves)):
+                line = row_of(context, builder, signature.args[8], sums, I64(number))
+                found = _row_sums(builder, *([own[number][which] for own in parts] for which in (0, 1)))
+                found = builder.shl(found, splat(builder, builder.trunc(shift, I32), found.type.count))
+                pointer = builder.bitcast(builder.gep(line.address, [start]), found.type.as_pointer())
+                builder.store(builder.add(builder.load(pointer, align=4), found), pointer, align=4)
+
+        numbers = cgutils.unpack_tuple(builder, blocks)
+        if has_feature("avx512bw"):
+            # Sums of one query over four blocks, or of four queries over one, fit the registers.
+            add([block_row(block) for block in numbers], TILE // len(halves), place)
+        else:
+            # One after the other: where shuffles are emulated, four of them are more code than compilers can bear.
+            with cgutils.for_range(builder, I64(len(numbers))) as loop:
+                start = builder.add(place, builder.mul(loop.index, size))
+                add([block_row(builder.add(numbers[0], loop.index))], 1, start)
         return context.get_dummy_value()
 
     sizes = [types.intp] * 3
