@@ -26,6 +26,7 @@ from vecstore.kernels.intrinsics.memory import (
     count_below,
     count_ones,
     float_bits,
+    load_word,
     prefetch_element,
     prefetch_row,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "halves_squared_distance",
     "has_feature",
     "integer_dot",
+    "load_word",
     "multiply_matrix",
     "multiply_rows",
     "prefetch_element",
