@@ -25,8 +25,8 @@ MAX_ROWS = 2**31 - 1
 
 #: Rows of the pool expanded together.
 EXPANDED_TOGETHER = 4
-#: Rows between asking for a row and computing its distance.
-ROWS_AHEAD = 16
+#: Rows between asking for a row and computing its distance; more crowd each other out of the nearest cache.
+ROWS_AHEAD = 4
 
 _ONE = np.uint64(1)
 _ROW = np.uint64(0xFFFF_FFFF)
