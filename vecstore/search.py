@@ -28,9 +28,9 @@ COARSE_MIN = 100
 #: them are re-ranked, the bounds decide.
 BOUNDED_FACTOR = 64
 BOUNDED_MIN = 512
-#: Distance evaluations of a graph search, as a multiple of ef, that make an exact scan of equal cost: a hop
-#: evaluates about 2 M neighbours and reads memory at random, where a scan streams.
-SCAN_PER_EF = 80
+#: Rows that are scanned in the time in which a graph search expands one: that reads the vectors of a dozen neighbours
+#: at random, where a scan streams.
+SCANNED_PER_EXPANDED = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +180,8 @@ def _scored_again(rows: I64, finer: Scorer, k: int) -> tuple[I64, F32]:
 
 
 def _scan_is_cheaper(allowed: RowSet, ef: int) -> bool:
-    """Compare the rows to scan with the evaluations of a graph search, which grow as the filter narrows."""
-    return allowed.count**2 <= SCAN_PER_EF * ef * allowed.size
+    """Compare the rows to scan with those that a graph search expands, about ef / sqrt(share)."""
+    return allowed.count**3 <= (SCANNED_PER_EXPANDED * ef) ** 2 * allowed.size
 
 
 def _searched(allowed: RowSet) -> int | I64:
@@ -192,9 +192,9 @@ def _searched(allowed: RowSet) -> int | I64:
 def _walk(
     graph: Graph, source: RowSource, scorer: Scorer, queries: F32, metric: Metric, allowed: RowSet, depth: int, ef: int
 ) -> tuple[I64, F32]:
-    """Search the graph; a query that came back short, or computed as many distances as a scan would, is scanned."""
+    """Search the graph; queries that gave up, or found fewer rows than there are, are scanned."""
     mask = None if allowed.is_all else allowed.mask
-    rows, distances, complete = graph.search(scorer, len(queries), depth, ef, mask=mask, max_evals=allowed.count)
+    rows, distances, complete = graph.search(scorer, len(queries), depth, ef, mask=mask)
     if not all(complete.tolist()) or min(rows[:, -1].tolist()) < 0:
         again = np.flatnonzero(~complete | (rows[:, -1] < 0))
         rest = coarse(source.codes.scorer(queries[again], metric))

@@ -16,11 +16,14 @@ from vecstore import schemes
 from vecstore.config import HnswConfig
 from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
+from vecstore.index.hnswlib_export import Levels
 from vecstore.kernels import (
     distance,
+    filtered_walk,
     graph,
     hamming,
     int4,
+    links,
     lookup,
     nibbles,
     quantise,
@@ -68,9 +71,9 @@ def walks():
     for label, rows, queries, name, metric in cases(WALKED):
         scorer = schemes.from_config(name).fit(rows).scorer(queries, metric)
         # hnswlib picks its own instructions, so its graphs differ between processors: make one by hand.
-        links = graph_of(rows)
-        hits = links.search(scorer, 9, 10, 20)
-        kept = links.search(scorer, 9, 10, 20, mask=np.arange(600) % 3 == 0)
+        linked = graph_of(rows)
+        hits = linked.search(scorer, 9, 10, 20)
+        kept = linked.search(scorer, 9, 10, 20, mask=np.arange(600) % 3 == 0)
         print(label, digest(*hits, *kept))
 
 
@@ -101,30 +104,34 @@ def cases(names):
                 yield f"{dim} {metric} {name}", rows, queries, name, metric
 
 
+MODULES = (
+    distance,
+    filtered_walk,
+    graph,
+    hamming,
+    int4,
+    links,
+    lookup,
+    nibbles,
+    quantise,
+    rabitq,
+    rotation,
+    screening,
+    topk,
+)
+
+
 def main(group):
     GROUPS[group]()
-    kernels = [
-        value
-        for module in (distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, screening, topk)
-        for value in vars(module).values()
-        if isinstance(value, Kernel)
-    ]
+    kernels = [value for module in MODULES for value in vars(module).values() if isinstance(value, Kernel)]
     print("compiled:", sum(kernel.compiled for kernel in set(kernels)))
 
 
 def graph_of(rows):
     """Link every row to its 16 nearest."""
     nearest = np.argsort(-(rows.astype(np.float64) @ rows.T.astype(np.float64)), axis=1, kind="stable")
-    config = HnswConfig()
-    arrays = {
-        "links": nearest[:, 1 : config.M + 1].astype(np.int32),
-        "nodes": np.empty(0, np.int32),
-        "upper_links": np.empty((0, config.M // 2), np.int32),
-        "down": np.empty(0, np.int32),
-        "level_starts": np.zeros(1, np.int64),
-        "entry": np.zeros(1, np.int64),
-    }
-    return hnsw.Graph.open(arrays, len(rows))
+    width = HnswConfig().M
+    return hnsw._assembled(Levels(nearest[:, 1 : width + 1].astype(np.int32), [], [], 0))
 
 
 if __name__ == "__main__":

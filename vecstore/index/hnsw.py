@@ -8,6 +8,7 @@ Small World graphs, IEEE TPAMI 2018; algorithms 1 to 5.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from vecstore.config import HnswConfig
 from vecstore.errors import CorruptionError, InvalidArgumentError, StoreClosed
 from vecstore.index.hnswlib_export import Levels, export_levels
-from vecstore.kernels import graph as kernels
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.graph import Links
+from vecstore.kernels.filtered_walk import beam_search_kept
+from vecstore.kernels.graph import MAX_ROWS, Links, beam_search
+from vecstore.kernels.links import LISTS_PER_START, MAX_NUMBERS, PADDING, Lists, pack, unpack
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, Mask, Metric
 
@@ -41,7 +43,7 @@ class GraphHits(NamedTuple):
     distances : float32[q, count]
         As the scorer's ``traversal`` computes them; ``inf`` past the last.
     complete : bool[q]
-        False where a filtered search ran out of ``max_evals``: rows may be missing, so scan instead.
+        False where a filtered search gave up: rows may be missing, so scan instead.
     """
 
     rows: I64
@@ -68,37 +70,76 @@ class Graph:
     def open(cls, arrays: Mapping[str, NDArray[Any]], rows: int) -> Graph:
         """Make a graph over ``rows`` rows of stored arrays, without copying or reading them.
 
-        Links are checked when they are followed: wrong ones are skipped.
+        Links are checked when they are followed: wrong ones are skipped. Arrays in the form that was stored before
+        links were packed are packed here.
 
         Raises
         ------
         CorruptionError
             An array is missing or does not fit the others.
         """
-        links = _stored(arrays, "links", np.int32, (rows, None))
+        if "links" in arrays:
+            arrays = _packed(arrays, rows)
         nodes = _stored(arrays, "nodes", np.int32, (None,))
-        upper_links = _stored(arrays, "upper_links", np.int32, (len(nodes), None))
+        n_lists = rows + len(nodes)
+        data = _stored(arrays, "lists", np.uint8, (None,))
+        list_starts = _stored(arrays, "list_starts", np.int64, (n_lists // LISTS_PER_START + 1,))
+        list_offsets = _stored(arrays, "list_offsets", np.uint16, (n_lists + 1,))
+        if len(data) < PADDING:
+            raise CorruptionError(f"graph: array 'lists' has {len(data)} bytes, too few", field="lists")
         down = _stored(arrays, "down", np.int32, (len(nodes),))
         starts = _stored(arrays, "level_starts", np.int64, (None,))
-        entry = int(_stored(arrays, "entry", np.int64, (1,))[0])
+        entry, most = (int(_stored(arrays, name, np.int64, (1,))[0]) for name in ("entry", "most_links"))
         if not (starts.size and starts[0] == 0 and starts[-1] == len(nodes) and (np.diff(starts) > 0).all()):
             raise CorruptionError("graph: array 'level_starts' does not fit 'nodes'", field="level_starts")
         first, last = (starts[-2], starts[-1]) if len(starts) > 1 else (0, rows)
         if not first <= entry < last or (len(nodes) and not 0 <= nodes[entry] < rows):
             raise CorruptionError(f"graph: entry {entry} is not on the top level", field="entry")
-        levels = Links(frozen(links), frozen(nodes), frozen(upper_links), frozen(down), entry, len(starts) - 1)
-        return cls(levels, frozen(starts))
+        if not 1 <= most <= MAX_NUMBERS:
+            raise CorruptionError(f"graph: rows have up to {most} links, not 1 to {MAX_NUMBERS}", field="most_links")
+        lists = Lists(frozen(data), frozen(list_starts), frozen(list_offsets))
+        return cls(Links(lists, rows, most, frozen(nodes), frozen(down), entry, len(starts) - 1), frozen(starts))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Give every array that :meth:`open` needs."""
+        links = self.links
         return {
-            "links": self.links.level0,
-            "nodes": self.links.nodes,
-            "upper_links": self.links.upper,
-            "down": self.links.down,
+            "lists": links.lists.data,
+            "list_starts": links.lists.starts,
+            "list_offsets": links.lists.offsets,
+            "nodes": links.nodes,
+            "down": links.down,
             "level_starts": self.level_starts,
-            "entry": np.array([self.links.entry], np.int64),
+            "entry": np.array([links.entry], np.int64),
+            "most_links": np.array([links.most], np.int64),
         }
+
+    def levels(self) -> Levels:
+        """Give the links by level, as rows; the links of a row ascend.
+
+        Raises
+        ------
+        CorruptionError
+            A link points outside the graph.
+        """
+        links = self.links
+        starts = self.level_starts
+        level0 = np.empty((links.rows, links.most), np.int32)
+        unpack(links.lists, 0, level0)
+        places = np.empty((len(links.nodes), links.most // 2), np.int32)
+        unpack(links.lists, links.rows, places)
+        outside = len(level0) <= max(level0.max(initial=-1), links.nodes.max(initial=-1))
+        if outside or links.nodes.min(initial=0) < 0 or len(places) <= places.max(initial=-1):
+            raise CorruptionError("graph: a link points outside the graph", field="lists")
+        upper = np.append(links.nodes, np.int32(-1))[places]
+        pieces = list(itertools.pairwise(starts.tolist()))
+        entry = int(links.nodes[links.entry]) if pieces else links.entry
+        return Levels(
+            level0,
+            [links.nodes[start:stop] for start, stop in pieces],
+            [upper[start:stop] for start, stop in pieces],
+            entry,
+        )
 
     @property
     def nbytes(self) -> int:
@@ -113,7 +154,6 @@ class Graph:
         ef: int,
         *,
         mask: Mask | None = None,
-        max_evals: int | None = None,
     ) -> GraphHits:
         """Find the nearest rows of each query by walking the graph.
 
@@ -127,9 +167,7 @@ class Graph:
         ef : int
             Rows kept while walking: more find more, and cost more.
         mask : bool[n], optional
-            Only rows where it is True; the walk still goes through the others.
-        max_evals : int, optional
-            With a mask: distances to compute for a query before giving up. All rows by default.
+            Only rows where it is True, at least one; the walk still goes through the others.
 
         Raises
         ------
@@ -142,26 +180,34 @@ class Graph:
             raise InvalidArgumentError("this scheme cannot be searched by graph; use exact search", field="scheme")
         if not 1 <= count <= ef:
             raise InvalidArgumentError(f"ef: expected at least the {count} rows wanted (and 1), got {ef}", field="ef")
-        n_rows = len(self.links.level0)
-        width = min(ef, n_rows)
-        visited = np.empty((n_rows + 63) // 64, np.uint64)
+        n_rows = self.links.rows
         hits = GraphHits(
             np.empty((n_queries, count), np.int64),
             np.empty((n_queries, count), np.float32),
             np.ones(n_queries, np.bool_),
         )
         if mask is None:
-            kernels.beam_search(operands, self.links, width, visited, hits.rows, hits.distances)
+            beam_search(operands, self.links, min(ef, n_rows), hits.rows, hits.distances)
             return hits
         if mask.shape != (n_rows,) or mask.dtype != np.bool_:
             raise InvalidArgumentError(
                 f"mask: expected bool[{n_rows}], got {mask.dtype}{list(mask.shape)}", field="mask"
             )
-        limit = n_rows if max_evals is None else min(max_evals, n_rows)
-        if limit < 1:
-            raise InvalidArgumentError(f"max_evals: expected at least 1, got {max_evals}", field="max_evals")
-        kernels.beam_search_filtered(operands, self.links, width, visited, frozen(mask), limit, *hits)
+        kept = int(np.count_nonzero(mask))
+        if kept == 0:
+            raise InvalidArgumentError("mask: no row is in it", field="mask")
+        width = min(ef, n_rows)
+        beam_search_kept(operands, self.links, width, longest_walk(width, kept, n_rows), frozen(mask), *hits)
         return hits
+
+
+def longest_walk(ef: int, kept: int, rows: int) -> int:
+    """Give how many rows a search among ``kept`` of all ``rows`` expands at most: ef share^-0.4, rounded up."""
+    # Powers round differently between machines; one that may be too small is put right in whole numbers.
+    longest = max(ef, int(ef * (rows / kept) ** 0.4) - 1)
+    while longest**5 * kept**2 < ef**5 * rows**2:
+        longest += 1
+    return min(longest, rows)
 
 
 def build(
@@ -195,10 +241,8 @@ def build(
     StoreClosed
         ``should_stop`` said so.
     """
-    if not 1 <= len(vectors) <= kernels.MAX_ROWS:
-        raise InvalidArgumentError(
-            f"vectors: a graph needs 1 to {kernels.MAX_ROWS} rows, got {len(vectors)}", field="vectors"
-        )
+    if not 1 <= len(vectors) <= MAX_ROWS:
+        raise InvalidArgumentError(f"vectors: a graph needs 1 to {MAX_ROWS} rows, got {len(vectors)}", field="vectors")
     import hnswlib
 
     index = hnswlib.Index(_SPACES[metric], vectors.shape[1])
@@ -214,7 +258,7 @@ def build(
 
 
 def _assembled(levels: Levels) -> Graph:
-    """Turn links between rows into links between places."""
+    """Turn links between rows into packed links between places."""
     starts = np.concatenate([[0], np.cumsum([len(nodes) for nodes in levels.nodes])]).astype(np.int64)
     places, down = [], []
     for number, (nodes, links) in enumerate(zip(levels.nodes, levels.links, strict=True)):
@@ -224,16 +268,33 @@ def _assembled(levels: Levels) -> Graph:
         down.append(below.astype(np.int32))
     top = levels.nodes[-1] if levels.nodes else None
     entry = levels.entry if top is None else int(starts[-2] + np.searchsorted(top, levels.entry))
-    width = levels.level0.shape[1] // 2
     arrays = {
         "links": levels.level0,
         "nodes": np.concatenate([np.empty(0, np.int32), *levels.nodes]),
-        "upper_links": np.concatenate([np.empty((0, width), np.int32), *places]),
+        "upper_links": np.concatenate([np.empty((0, levels.level0.shape[1] // 2), np.int32), *places]),
         "down": np.concatenate([np.empty(0, np.int32), *down]),
         "level_starts": starts,
         "entry": np.array([entry], np.int64),
     }
     return Graph.open(arrays, len(levels.level0))
+
+
+def _packed(arrays: Mapping[str, NDArray[Any]], rows: int) -> dict[str, NDArray[Any]]:
+    """Pack the links of arrays that have them as ``links`` int32[rows, 2 M] and ``upper_links`` int32[t, M]."""
+    level0 = _stored(arrays, "links", np.int32, (rows, None))
+    nodes = _stored(arrays, "nodes", np.int32, (None,))
+    upper = _stored(arrays, "upper_links", np.int32, (len(nodes), None))
+    most = max(level0.shape[1], upper.shape[1])
+    if most > MAX_NUMBERS:
+        raise CorruptionError(f"graph: array 'links' is int32{list(level0.shape)}", field="links")
+    lists = pack([level0, upper])
+    others = {name: array for name, array in arrays.items() if name not in ("links", "upper_links")}
+    return others | {
+        "lists": lists.data,
+        "list_starts": lists.starts,
+        "list_offsets": lists.offsets,
+        "most_links": np.array([most], np.int64),
+    }
 
 
 def _stored(

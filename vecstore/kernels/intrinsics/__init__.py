@@ -37,6 +37,7 @@ count_below = intrinsic(_MEMORY, "count_below")
 count_differing = intrinsic(_MEMORY, "count_differing")
 count_ones = intrinsic(_MEMORY, "count_ones")
 float_bits = intrinsic(_MEMORY, "float_bits")
+load_word = intrinsic(_MEMORY, "load_word")
 prefetch_element = intrinsic(_MEMORY, "prefetch_element")
 prefetch_row = intrinsic(_MEMORY, "prefetch_row")
 panel_hits = intrinsic(_PANELS, "panel_hits")
@@ -76,6 +77,7 @@ __all__ = [
     "halves_dot",
     "halves_squared_distance",
     "integer_dot",
+    "load_word",
     "multiply_matrix",
     "multiply_rows",
     "panel_hits",

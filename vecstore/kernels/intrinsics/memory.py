@@ -111,6 +111,18 @@ def count_below(typingctx: Any, values: Any, start: Any, stop: Any, bound: Any) 
 
 
 @intrinsic
+def load_word(typingctx: Any, data: Any, offset: Any) -> Any:
+    """Give the eight bytes of ``data`` uint8[n] from ``offset`` on as a little-endian uint64; all are inside."""
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        pointer = builder.bitcast(builder.gep(view.data, [args[1]]), I64.as_pointer())
+        return builder.load(pointer, align=1)
+
+    return types.uint64(data, types.intp), emit
+
+
+@intrinsic
 def float_bits(typingctx: Any, value: Any) -> Any:
     """Give the 32 bits of a float32 as uint32."""
 
