@@ -1,4 +1,4 @@
-"""The HNSW graph: built by hnswlib, kept as plain arrays, searched by our kernels on any stored form.
+"""The HNSW graph: built by our kernels or by hnswlib, kept as plain arrays, searched on any stored form.
 
 References
 ----------
@@ -8,6 +8,7 @@ Small World graphs, IEEE TPAMI 2018; algorithms 1 to 5.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,16 +18,18 @@ from numpy.typing import NDArray
 
 from vecstore.config import HnswConfig
 from vecstore.errors import CorruptionError, InvalidArgumentError, StoreClosed
+from vecstore.index.growing import grown
 from vecstore.index.hnswlib_export import Levels, export_levels
 from vecstore.kernels import graph as kernels
 from vecstore.kernels.compiling import frozen
+from vecstore.kernels.distance import Operands
 from vecstore.kernels.graph import Links
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, Mask, Metric
 
-__all__ = ["Graph", "GraphHits", "build"]
+__all__ = ["Graph", "GraphHits", "Previous", "build", "grow"]
 
-#: Rows handed to hnswlib at a time; between them a build can be stopped.
+#: Rows handed to hnswlib at a time.
 _BLOCK_ROWS = 512
 _SPACES = {Metric.L2: "l2", Metric.IP: "ip", Metric.COSINE: "ip"}
 
@@ -100,6 +103,19 @@ class Graph:
             "entry": np.array([self.links.entry], np.int64),
         }
 
+    def levels(self) -> Levels:
+        """Give the links as rows, by level; those that point nowhere are left out."""
+        places = self.links.nodes
+        nodes, links = [], []
+        for start, stop in itertools.pairwise(self.level_starts):
+            found = self.links.upper[start:stop]
+            is_here = (found >= start) & (found < stop)
+            nodes.append(places[start:stop])
+            links.append(np.where(is_here, places[np.where(is_here, found, start)], -1))
+        level0 = self.links.level0
+        entry = int(places[self.links.entry]) if nodes else self.links.entry
+        return Levels(np.where((level0 >= 0) & (level0 < len(level0)), level0, -1), nodes, links, entry)
+
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
@@ -164,6 +180,24 @@ class Graph:
         return hits
 
 
+class Previous(NamedTuple):
+    """A graph over some of the rows that a new one is for, and maybe others.
+
+    Attributes
+    ----------
+    graph : Graph
+    renumbered : int64[m]
+        For each of its rows the row of the new graph; -1 for rows that the new one has not.
+    """
+
+    graph: Graph
+    renumbered: I64
+
+    def is_over(self, n_rows: int) -> bool:
+        """Tell whether the graph is over exactly the ``n_rows`` rows, in their order."""
+        return np.array_equal(self.renumbered, np.arange(n_rows))
+
+
 def build(
     vectors: F32,
     metric: Metric,
@@ -172,9 +206,9 @@ def build(
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Graph:
-    """Build the graph over ``vectors`` float32[n, dim] (unit rows for cosine), on one thread.
+    """Build the graph over ``vectors`` float32[n, dim] (unit rows for cosine) by hnswlib, on one thread.
 
-    The same vectors, config and hnswlib give the same graph.
+    The same vectors, config and hnswlib give the same graph, on processors of one kind.
 
     Parameters
     ----------
@@ -195,22 +229,66 @@ def build(
     StoreClosed
         ``should_stop`` said so.
     """
-    if not 1 <= len(vectors) <= kernels.MAX_ROWS:
-        raise InvalidArgumentError(
-            f"vectors: a graph needs 1 to {kernels.MAX_ROWS} rows, got {len(vectors)}", field="vectors"
-        )
+    report = _reporter(len(vectors), on_progress, should_stop)
     import hnswlib
 
     index = hnswlib.Index(_SPACES[metric], vectors.shape[1])
     index.init_index(len(vectors), M=config.M, ef_construction=config.ef_construction, random_seed=config.seed)
     for start in range(0, len(vectors), _BLOCK_ROWS):
-        if should_stop():
-            raise StoreClosed("the graph build was stopped because the database is closing")
+        report(start)
         stop = min(start + _BLOCK_ROWS, len(vectors))
         index.add_items(vectors[start:stop], np.arange(start, stop), num_threads=1)
-        if on_progress is not None:
-            on_progress(stop, len(vectors))
+    report(len(vectors))
     return _assembled(export_levels(index.__getstate__()[0]))
+
+
+def grow(
+    rows: Operands,
+    n_rows: int,
+    config: HnswConfig,
+    *,
+    previous: Previous | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Graph:
+    """Build the graph over rows in their stored form by our kernels, on one thread; otherwise as :func:`build`.
+
+    The same rows, config and previous graph give the same graph everywhere.
+
+    Parameters
+    ----------
+    rows : Operands
+        Such that query number i is row i; see :class:`~vecstore.kernels.scoring.PairwiseTable`.
+    n_rows : int
+        At least 1.
+    config : HnswConfig
+        M, ef_construction and seed matter.
+    previous : Previous, optional
+        What to begin with, if its M is that of ``config``.
+    on_progress, should_stop
+        As for :func:`build`.
+    """
+    report = _reporter(n_rows, on_progress, should_stop)
+    known = None if previous is None else (previous.graph.levels(), previous.renumbered)
+    return _assembled(grown(rows, n_rows, config, known, report))
+
+
+def _reporter(
+    n_rows: int, on_progress: Callable[[int, int], None] | None, should_stop: Callable[[], bool]
+) -> Callable[[int], None]:
+    """Give what a build calls with the number of rows done, before each block and at the end."""
+    if not 1 <= n_rows <= kernels.MAX_ROWS:
+        raise InvalidArgumentError(
+            f"vectors: a graph needs 1 to {kernels.MAX_ROWS} rows, got {n_rows}", field="vectors"
+        )
+
+    def report(done: int) -> None:
+        if done < n_rows and should_stop():
+            raise StoreClosed("the graph build was stopped because the database is closing")
+        if done and on_progress is not None:
+            on_progress(done, n_rows)
+
+    return report
 
 
 def _assembled(levels: Levels) -> Graph:
