@@ -6,7 +6,7 @@ the distances and the order of insertion; equal distances count by the lower row
 
 Equal rows need care. All their distances to each other are 0, so the choice would keep them and nothing else, until a
 group of more than 2 M has no way out, and, as the lowest rows are kept, no way in to most of its rows. So only the
-first of them is inserted. It is the *twin* of the others, which are hung to it as a tree when all rows have their links.
+first of them is inserted. It is the *twin* of the others, which are hung to it as a tree after all others have links.
 
 Links are rows here, and nobody checks them: those of a stored graph are checked before they come here.
 """
@@ -222,7 +222,7 @@ def choose_links(operands: Operands, links: I32, kept: Int, row: Int, count: Int
 
 @kernel
 def link_back(operands: Operands, links: I32, row: Int, added: Int, scratch: Scratch) -> None:
-    """Add a link, unless it is there, to the ``links`` int32[m] of ``row``; choose among them where there is no room."""
+    """Add a link, unless it is there, to the ``links`` int32[m] of ``row``; choose anew where there is no room."""
     count = used(links)
     for place in range(count):
         if links[place] == added:
