@@ -18,6 +18,7 @@ from vecstore.index import hnsw
 from vecstore.kernels.scoring import PairwiseTable
 from vecstore.metadata import conform
 from vecstore.schemes.base import CompressedTable
+from vecstore.schemes.full import Full
 from vecstore.schemes.int8 import Int8
 from vecstore.segment import Segment, stored_table
 from vecstore.storage.records import SegmentEntry
@@ -176,10 +177,13 @@ def largest_graph(views: Sequence[SourceView], index: HnswConfig | None) -> hnsw
 def _pairwise(codes: CompressedTable, vectors: F32) -> PairwiseTable:
     """Give what a graph over ``vectors`` float32[n, dim] is built on: the codes where they can be compared as they are.
 
-    Else int8 codes, which are gone afterwards: coarser codes would make a worse graph, and finer ones no better one.
+    Else the vectors themselves; or, where the codes have less than a byte a number, int8 codes of them, which are gone
+    afterwards and make no worse a graph for walks over coarser codes.
     """
-    table = codes if isinstance(codes, PairwiseTable) else Int8().fit(vectors)
-    return cast("PairwiseTable", table)  # int8 tables with a scale a row, the default, are
+    if isinstance(codes, PairwiseTable):
+        return codes
+    table = Int8().fit(vectors) if codes.nbytes < vectors.size else Full().fit(vectors)
+    return cast("PairwiseTable", table)  # so are int8 tables with a scale a row, which is the default
 
 
 def _fitted(config: dict[str, object] | None, vectors: F32) -> CompressedTable:
