@@ -16,7 +16,19 @@ from vecstore import schemes
 from vecstore.config import HnswConfig
 from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
-from vecstore.kernels import distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk
+from vecstore.kernels import (
+    distance,
+    graph,
+    graph_build,
+    hamming,
+    int4,
+    lookup,
+    nibbles,
+    quantise,
+    rabitq,
+    rotation,
+    topk,
+)
 from vecstore.schemes.scorer import bounding, coarse
 from vecstore.types import Metric, unit_rows
 
@@ -72,8 +84,27 @@ def packed():
             print(name, digest(scanned))
 
 
+def builds():
+    """Graphs from nothing, and from a graph with deleted rows."""
+    rng = np.random.default_rng(3)
+    rows = unit_rows(reference.clustered(rng, 600, 33))
+    config = HnswConfig(M=4, ef_construction=20)
+    renumbered = np.where(np.arange(500) % 5, np.arange(500), -1)
+    for name in WALKED:
+        part, whole = (schemes.from_config(name).fit(some).pairs(Metric.COSINE) for some in (rows[:500], rows))
+        graph = hnsw.grow(part, 500, config)
+        grown = hnsw.grow(whole, 600, config, previous=hnsw.Previous(graph, renumbered))
+        print(name, digest(*graph.arrays().values()), digest(*grown.arrays().values()))
+
+
 #: What one process prints: little enough to compile in a minute or two on a busy machine.
-GROUPS = {"floats": partial(scans, FLOATS), "integers": partial(scans, INTEGERS), "walks": walks, "packed": packed}
+GROUPS = {
+    "floats": partial(scans, FLOATS),
+    "integers": partial(scans, INTEGERS),
+    "walks": walks,
+    "builds": builds,
+    "packed": packed,
+}
 
 
 def cases(names):
@@ -91,7 +122,7 @@ def main(group):
     GROUPS[group]()
     kernels = [
         value
-        for module in (distance, graph, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk)
+        for module in (distance, graph, graph_build, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk)
         for value in vars(module).values()
         if hasattr(value, "stats")
     ]
