@@ -20,6 +20,7 @@ from vecstore.kernels import (
     distance,
     graph,
     graph_build,
+    graph_mend,
     hamming,
     int4,
     lookup,
@@ -122,7 +123,20 @@ def main(group):
     GROUPS[group]()
     kernels = [
         value
-        for module in (distance, graph, graph_build, hamming, int4, lookup, nibbles, quantise, rabitq, rotation, topk)
+        for module in (
+            distance,
+            graph,
+            graph_build,
+            graph_mend,
+            hamming,
+            int4,
+            lookup,
+            nibbles,
+            quantise,
+            rabitq,
+            rotation,
+            topk,
+        )
         for value in vars(module).values()
         if hasattr(value, "stats")
     ]

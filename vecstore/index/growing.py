@@ -15,10 +15,12 @@ import numpy as np
 from vecstore.config import HnswConfig
 from vecstore.index.hnswlib_export import Levels
 from vecstore.kernels import graph_build as kernels
+from vecstore.kernels import graph_mend
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
 from vecstore.kernels.graph import EXPANDED_TOGETHER
-from vecstore.kernels.graph_build import Growth, Kept, Scratch
+from vecstore.kernels.graph_build import Growth, Scratch
+from vecstore.kernels.graph_mend import Kept
 from vecstore.kernels.hashing import derived_salts
 from vecstore.types import I8, I32, I64
 
@@ -56,9 +58,9 @@ def grown(
     if previous is not None:
         levels, renumbered = previous
         for level, kept in enumerate(_kept_levels(levels, renumbered)):
-            kernels.carry_over(growth, level, kept)
+            graph_mend.carry_over(growth, level, kept)
             if (renumbered < 0).any():
-                kernels.mend(operands, growth, level, kept, scratch)
+                graph_mend.mend(operands, growth, level, kept, scratch)
     is_linked = growth.level0[:, 0] >= 0
     entry = int(np.argmax(np.where(is_linked, growth.tops, -1))) if is_linked.any() else -1
     rows = np.flatnonzero(~is_linked)
