@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -14,13 +15,19 @@ import pyarrow as pa
 from vecstore import schemes
 from vecstore.config import CollectionConfig, HnswConfig
 from vecstore.index import hnsw
+from vecstore.kernels.scoring import PairwiseTable
 from vecstore.metadata import conform
 from vecstore.schemes.base import CompressedTable
-from vecstore.segment import stored_table
+from vecstore.schemes.full import Full
+from vecstore.schemes.int8 import Int8
+from vecstore.segment import Segment, stored_table
 from vecstore.storage.records import SegmentEntry
 from vecstore.storage.segment_files import SegmentContent, write_segment
 from vecstore.types import F32, U64, IdArray
 from vecstore.view import SourceView
+
+#: A graph is mended, not built anew, up to this share of deleted rows.
+MENDED_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ def build_segment(
     rows: Rows,
     *,
     with_graph: bool,
-    graph: hnsw.Graph | None = None,
+    previous: hnsw.Previous | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> SegmentEntry:
     """Encode ``rows`` and write them as a new segment under ``folder``; it is not in any manifest yet.
@@ -83,8 +90,8 @@ def build_segment(
         At least one.
     with_graph : bool
         Whether to build a graph (if the settings have one and there are enough rows).
-    graph : Graph, optional
-        A graph over exactly these rows, to be kept instead of building one.
+    previous : Previous, optional
+        A graph over some of the rows to begin with; kept as it is where it is over exactly these rows.
     should_stop : callable
         Asked now and then while the graph is built.
 
@@ -98,8 +105,15 @@ def build_segment(
     codes = _fitted(settings.scheme, rows.vectors)
     refine = _fitted(settings.refine, rows.vectors) if settings.refine else None
     index = settings.index
-    if graph is None and with_graph and index is not None and len(rows) >= index.min_rows:
-        graph = hnsw.build(rows.vectors, settings.metric, index, should_stop=should_stop)
+    graph = None
+    if previous is not None and previous.is_over(len(rows)):
+        graph = previous.graph
+    elif with_graph and index is not None and len(rows) >= index.min_rows:
+        if index.builder == "hnswlib":
+            graph = hnsw.build(rows.vectors, settings.metric, index, should_stop=should_stop)
+        else:
+            pairs = _pairwise(codes, rows.vectors).pairs(settings.metric)
+            graph = hnsw.grow(pairs, len(rows), index, previous=previous, should_stop=should_stop)
     name = str(uuid.uuid4())
     digest = write_segment(
         folder / name,
@@ -135,11 +149,41 @@ def check_storable(settings: CollectionConfig, vectors: F32) -> None:
 
 
 def graph_is_current(description_graph: dict[str, object] | None, index: HnswConfig | None) -> bool:
-    """Tell whether a stored graph was built with these settings (search-time ones aside)."""
+    """Tell whether a stored graph was built with these settings (search-time ones, and the builder, aside)."""
     if description_graph is None or index is None:
         return False
     stored = HnswConfig.from_dict(description_graph)
-    return msgspec.structs.replace(stored, ef=index.ef, min_rows=index.min_rows) == index
+    return msgspec.structs.replace(stored, ef=index.ef, min_rows=index.min_rows, builder=index.builder) == index
+
+
+def largest_graph(views: Sequence[SourceView], index: HnswConfig | None) -> hnsw.Previous | None:
+    """Give the largest graph of ``views`` to begin with, and the places that :func:`gather` gives its rows.
+
+    None where no graph is current, or the largest has so many deleted rows that mending it is no better than a new one.
+    """
+    live = np.array([view.live.count for view in views])
+    current = [
+        isinstance(view.source, Segment) and graph_is_current(view.source.description.graph, index) for view in views
+    ]
+    chosen = int(np.argmax(np.where(current, live, -1)))
+    view, graph = views[chosen], views[chosen].source.graph
+    if not current[chosen] or graph is None or live[chosen] < (1 - MENDED_SHARE) * len(view.source):
+        return None
+    renumbered = np.full(len(view.source), -1, np.int64)
+    renumbered[view.live.rows] = np.arange(live[chosen]) + live[:chosen].sum()
+    return hnsw.Previous(graph, renumbered)
+
+
+def _pairwise(codes: CompressedTable, vectors: F32) -> PairwiseTable:
+    """Give what a graph over ``vectors`` float32[n, dim] is built on: the codes where they can be compared as they are.
+
+    Else the vectors themselves; or, where the codes have less than a byte a number, int8 codes of them, which are gone
+    afterwards and make no worse a graph for walks over coarser codes.
+    """
+    if isinstance(codes, PairwiseTable):
+        return codes
+    table = Int8().fit(vectors) if codes.nbytes < vectors.size else Full().fit(vectors)
+    return cast("PairwiseTable", table)  # so are int8 tables with a scale a row, which is the default
 
 
 def _fitted(config: dict[str, object] | None, vectors: F32) -> CompressedTable:

@@ -121,6 +121,9 @@ class HnswConfig(Config, frozen=True, kw_only=True):
         Segments with fewer rows get no graph: an exact scan is faster there.
     seed : int
         Seed of the level draw.
+    builder : {"codes", "hnswlib"}
+        What builds graphs from now on: our kernels on the codes, or hnswlib on the float32 vectors. Both give graphs of
+        the same form and quality, so graphs that exist stay as they are.
     """
 
     M: int = msgspec.field(default=16)
@@ -128,6 +131,7 @@ class HnswConfig(Config, frozen=True, kw_only=True):
     ef: int = 64
     min_rows: int = 8_192
     seed: int = 100
+    builder: Literal["codes", "hnswlib"] = "codes"
 
     def __post_init__(self) -> None:
         """Check types and ranges."""

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from vecstore.api import CompressReport
-from vecstore.building import build_segment, check_storable, gather, graph_is_current, purged
+from vecstore.building import build_segment, check_storable, gather, graph_is_current, largest_graph, purged
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig
 from vecstore.errors import InternalError, NotFoundError
 from vecstore.fidelity import Fidelity
+from vecstore.index.hnsw import Previous
 from vecstore.segment import RowSource, Segment
 from vecstore.storage.atomic import remove_folder
 from vecstore.storage.catalog import CollectionStore, Publication
@@ -109,7 +110,7 @@ class Maintenance:
             view = self._views.current()
             due = _due(view)
             if due:
-                self._rewrite(view, due, view.settings)
+                self._rewrite(view, due, largest_graph(due, view.settings.index))
             return bool(due)
 
     def optimize(self) -> None:
@@ -123,15 +124,19 @@ class Maintenance:
                     or group[0].live.count < len(group[0].source)
                     or _lacks_graph(group[0], view.settings)
                 ):
-                    self._rewrite(view, group, view.settings)
+                    self._rewrite(view, group, None)
 
-    def _rewrite(self, view: View, group: list[SourceView], settings: CollectionConfig) -> None:
+    def _rewrite(self, view: View, group: list[SourceView], previous: Previous | None) -> None:
+        """Write the live rows of ``group`` as one segment, whose graph begins with ``previous``."""
+        settings = view.settings
         rows = gather(group, view.record.columns, settings.dim)
-        entries = (
-            [build_segment(self._folder, settings, rows, with_graph=True, should_stop=self._stop.is_set)]
-            if len(rows)
-            else []
-        )
+        entries = []
+        if len(rows):
+            entries.append(
+                build_segment(
+                    self._folder, settings, rows, with_graph=True, previous=previous, should_stop=self._stop.is_set
+                )
+            )
         self._publish(_names(group), entries, purged(group))
 
     def compress(self, settings: CollectionConfig) -> CompressReport:
@@ -185,18 +190,17 @@ class Maintenance:
             raise
 
     def _encoded(self, source: SourceView, view: View, settings: CollectionConfig) -> list[SegmentEntry]:
-        """Write one segment again with other schemes; its graph is kept where no row is left out."""
+        """Write one segment again with other schemes; its graph is kept, and mended where rows are left out."""
         segment = _segment(source)
         rows = gather([source], view.record.columns, settings.dim)
         if len(rows) == 0:
             return []
-        keeps_graph = len(rows) == len(segment) and graph_is_current(segment.description.graph, settings.index)
         entry = build_segment(
             self._folder,
             settings,
             rows,
             with_graph=segment.description.graph is not None,
-            graph=segment.graph if keeps_graph else None,
+            previous=largest_graph([source], settings.index),
             should_stop=self._stop.is_set,
         )
         return [entry]

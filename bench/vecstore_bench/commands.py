@@ -33,6 +33,9 @@ class Entry:
 
 COMMANDS: Mapping[str, Entry] = MappingProxyType(
     {
+        "build": Entry(
+            "vecstore_bench.build", "Building graphs against hnswlib; CPU time and recall; merges, deletes."
+        ),
         "codecs": Entry("vecstore_bench.codecs", "Codecs for collections on real vectors; bytes, recall, speed."),
         "ctr": Entry("vecstore_bench.ctr", "Train schemes at budgets on click data; quality, bytes, time, memory."),
         "fit": Entry("vecstore_bench.fit", "Fit schemes to real vectors; bytes, relative error, cosine, seconds."),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests import reference
+from tests.index.builders import BUILDERS
 from vecstore import schemes
 from vecstore.config import HnswConfig
 from vecstore.errors import CorruptionError, InternalError, InvalidArgumentError, StoreClosed
@@ -37,9 +38,14 @@ def data():
     return vectors[:N_ROWS], vectors[N_ROWS:]
 
 
+@pytest.fixture(scope="module", params=list(BUILDERS))
+def build(request):
+    return BUILDERS[request.param]
+
+
 @pytest.fixture(scope="module")
-def graphs(data):
-    return {metric: hnsw.build(data[0], metric, CONFIG) for metric in Metric}
+def graphs(data, build):
+    return {metric: build(data[0], metric, CONFIG) for metric in Metric}
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +149,9 @@ def test_a_batch_gives_what_single_queries_give(data, graph):
         np.testing.assert_array_equal(alone.distances[0], together.distances[number])
 
 
-def test_ef_beyond_all_rows_finds_everything_connected(rng):
+def test_ef_beyond_all_rows_finds_everything_connected(rng, build):
     vectors = rng.standard_normal((50, 4), dtype=np.float32)
-    graph = hnsw.build(vectors, Metric.L2, CONFIG)
+    graph = build(vectors, Metric.L2, CONFIG)
     scorer = schemes.from_config("full").fit(vectors).scorer(vectors[:3], Metric.L2)
     hits = graph.search(scorer, 3, 60, 1_000)
     expected, distances = exact_search(scorer, 3, 50, 60)
@@ -154,24 +160,24 @@ def test_ef_beyond_all_rows_finds_everything_connected(rng):
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 5])
-def test_tiny_graphs(rng, n_rows):
+def test_tiny_graphs(rng, build, n_rows):
     vectors = rng.standard_normal((n_rows, 3), dtype=np.float32)
-    graph = hnsw.build(vectors, Metric.L2, CONFIG)
+    graph = build(vectors, Metric.L2, CONFIG)
     scorer = schemes.from_config("full").fit(vectors).scorer(vectors, Metric.L2)
     assert graph.search(scorer, n_rows, 1, 1).rows.ravel().tolist() == list(range(n_rows))
 
 
-def test_identical_rows(rng):
+def test_identical_rows(build):
     vectors = np.ones((300, 5), np.float32)
-    graph = hnsw.build(vectors, Metric.L2, CONFIG)
+    graph = build(vectors, Metric.L2, CONFIG)
     scorer = schemes.from_config("full").fit(vectors).scorer(vectors[:1], Metric.L2)
     hits = graph.search(scorer, 1, 10, 20)
     assert (hits.distances == 0).all()
     assert len(set(hits.rows[0].tolist())) == 10
 
 
-def test_the_build_repeats_itself(data):
-    first, second = (hnsw.build(data[0][:2_000], Metric.COSINE, CONFIG).arrays() for _ in range(2))
+def test_the_build_repeats_itself(data, build):
+    first, second = (build(data[0][:2_000], Metric.COSINE, CONFIG).arrays() for _ in range(2))
     assert {key: array.tobytes() for key, array in first.items()} == {
         key: array.tobytes() for key, array in second.items()
     }
@@ -294,19 +300,19 @@ def test_another_layout_is_noticed(data):
             export_levels({**state, **change})
 
 
-def test_progress_and_stop(data):
+def test_progress_and_stop(data, build):
     reports = []
-    hnsw.build(data[0][:1_500], Metric.L2, CONFIG, on_progress=lambda *report: reports.append(report))
+    build(data[0][:1_500], Metric.L2, CONFIG, on_progress=lambda *report: reports.append(report))
     assert reports[-1] == (1_500, 1_500)
     assert len(reports) >= 3
     answers = iter([False, True])
     with pytest.raises(StoreClosed, match="stopped"):
-        hnsw.build(data[0], Metric.L2, CONFIG, should_stop=lambda: next(answers))
+        build(data[0], Metric.L2, CONFIG, should_stop=lambda: next(answers))
 
 
-def test_a_graph_needs_rows():
+def test_a_graph_needs_rows(build):
     with pytest.raises(InvalidArgumentError, match="1 to"):
-        hnsw.build(np.empty((0, 4), np.float32), Metric.L2, CONFIG)
+        build(np.empty((0, 4), np.float32), Metric.L2, CONFIG)
 
 
 @pytest.mark.parametrize(

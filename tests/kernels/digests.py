@@ -21,6 +21,8 @@ from vecstore.kernels import (
     distance,
     filtered_walk,
     graph,
+    graph_build,
+    graph_mend,
     hamming,
     int4,
     links,
@@ -89,8 +91,27 @@ def packed():
             print(name, digest(scanned))
 
 
+def builds():
+    """Graphs from nothing, and from a graph with deleted rows."""
+    rng = np.random.default_rng(3)
+    rows = unit_rows(reference.clustered(rng, 600, 33))
+    config = HnswConfig(M=4, ef_construction=20)
+    renumbered = np.where(np.arange(500) % 5, np.arange(500), -1)
+    for name in WALKED:
+        part, whole = (schemes.from_config(name).fit(some).pairs(Metric.COSINE) for some in (rows[:500], rows))
+        graph = hnsw.grow(part, 500, config)
+        grown = hnsw.grow(whole, 600, config, previous=hnsw.Previous(graph, renumbered))
+        print(name, digest(*graph.arrays().values()), digest(*grown.arrays().values()))
+
+
 #: What one process prints: little enough to compile in a minute or two on a busy machine.
-GROUPS = {"floats": partial(scans, FLOATS), "integers": partial(scans, INTEGERS), "walks": walks, "packed": packed}
+GROUPS = {
+    "floats": partial(scans, FLOATS),
+    "integers": partial(scans, INTEGERS),
+    "walks": walks,
+    "builds": builds,
+    "packed": packed,
+}
 
 
 def cases(names):
@@ -108,6 +129,8 @@ MODULES = (
     distance,
     filtered_walk,
     graph,
+    graph_build,
+    graph_mend,
     hamming,
     int4,
     links,

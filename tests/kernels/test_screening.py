@@ -11,9 +11,10 @@ from vecstore.index.exact import exact_search
 from vecstore.kernels import screening, topk
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.intrinsics import LANES, panel_hits
+from vecstore.kernels.lengths import unit_rows
 from vecstore.kernels.loading import has_feature
 from vecstore.kernels.screening import PANEL_ROWS, screen_of, screen_rows, screen_span
-from vecstore.types import Metric, unit_rows
+from vecstore.types import Metric
 
 N_QUERIES, N_ROWS, K = 19, 777, 5
 

@@ -158,24 +158,24 @@ def wait_for(condition):
 
 
 def test_closing_stops_a_graph_build_and_leaves_nothing_of_it(tmp_path, monkeypatch):
-    """Close while hnswlib builds: the build gives up at its next block, and no folder stays."""
+    """Close while a graph is built: the build gives up at its next block, and no folder stays."""
     from vecstore.index import hnsw
 
     path = tmp_path / "store"
     building, blocks = threading.Event(), []
-    build = hnsw.build
+    grow = hnsw.grow
 
-    def watched(vectors, metric, config, *, should_stop):
+    def watched(rows, n_rows, config, *, previous, should_stop):
         def asked():
-            blocks.append(len(vectors))
+            blocks.append(n_rows)
             if len(blocks) == 2:
                 building.set()
                 wait_for(should_stop)
             return should_stop()
 
-        return build(vectors, metric, config, should_stop=asked)
+        return grow(rows, n_rows, config, previous=previous, should_stop=asked)
 
-    monkeypatch.setattr(hnsw, "build", watched)
+    monkeypatch.setattr(hnsw, "grow", watched)
     random = np.random.default_rng(1)
     database = vecstore.open(path, settings=StoreConfig(seal_rows=5_000, threads=1))
     collection = database.create_collection("c", dim=8, metric="l2", index=HnswConfig(min_rows=64))

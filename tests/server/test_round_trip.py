@@ -53,12 +53,17 @@ def test_remote_objects_implement_the_protocols(pair, remote):
 def test_collections_are_created_listed_and_dropped(store, remote):
     remote.create_collection("b", dim=3)
     made = remote.create_collection(
-        "a", dim=4, metric="ip", scheme="int8", refine={"scheme": "float16"}, index=HnswConfig(M=8, ef=33)
+        "a",
+        dim=4,
+        metric="ip",
+        scheme="int8",
+        refine={"scheme": "float16"},
+        index=HnswConfig(M=8, ef=33, builder="hnswlib"),
     )
     assert remote.list_collections() == ["a", "b"] == store.list_collections()
     assert made.name == "a"
     assert made.config == store.collection("a").config
-    assert made.config.index == HnswConfig(M=8, ef=33)
+    assert made.config.index == HnswConfig(M=8, ef=33, builder="hnswlib")
     assert remote.collection("b").config == store.collection("b").config
     remote.drop_collection("b")
     assert remote.list_collections() == ["a"]

@@ -1,4 +1,4 @@
-"""The HNSW graph: built by hnswlib, kept as plain arrays, searched by our kernels on any stored form.
+"""The HNSW graph: built by our kernels or by hnswlib, kept as plain arrays, searched on any stored form.
 
 References
 ----------
@@ -18,17 +18,19 @@ from numpy.typing import NDArray
 
 from vecstore.config import HnswConfig
 from vecstore.errors import CorruptionError, InvalidArgumentError, StoreClosed
+from vecstore.index.growing import grown
 from vecstore.index.hnswlib_export import Levels, export_levels
 from vecstore.kernels.compiling import frozen
+from vecstore.kernels.distance import Operands
 from vecstore.kernels.filtered_walk import beam_search_kept
 from vecstore.kernels.graph import MAX_ROWS, Links, beam_search
 from vecstore.kernels.links import LISTS_PER_START, MAX_NUMBERS, PADDING, Lists, pack, unpack
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, Mask, Metric
 
-__all__ = ["Graph", "GraphHits", "build"]
+__all__ = ["Graph", "GraphHits", "Previous", "build", "grow"]
 
-#: Rows handed to hnswlib at a time; between them a build can be stopped.
+#: Rows handed to hnswlib at a time.
 _BLOCK_ROWS = 512
 _SPACES = {Metric.L2: "l2", Metric.IP: "ip", Metric.COSINE: "ip"}
 
@@ -210,6 +212,24 @@ def longest_walk(ef: int, kept: int, rows: int) -> int:
     return min(longest, rows)
 
 
+class Previous(NamedTuple):
+    """A graph over some of the rows that a new one is for, and maybe others.
+
+    Attributes
+    ----------
+    graph : Graph
+    renumbered : int64[m]
+        For each of its rows the row of the new graph; -1 for rows that the new one has not.
+    """
+
+    graph: Graph
+    renumbered: I64
+
+    def is_over(self, n_rows: int) -> bool:
+        """Tell whether the graph is over exactly the ``n_rows`` rows, in their order."""
+        return np.array_equal(self.renumbered, np.arange(n_rows))
+
+
 def build(
     vectors: F32,
     metric: Metric,
@@ -218,9 +238,9 @@ def build(
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Graph:
-    """Build the graph over ``vectors`` float32[n, dim] (unit rows for cosine), on one thread.
+    """Build the graph over ``vectors`` float32[n, dim] (unit rows for cosine) by hnswlib, on one thread.
 
-    The same vectors, config and hnswlib give the same graph.
+    The same vectors, config and hnswlib give the same graph, on processors of one kind.
 
     Parameters
     ----------
@@ -241,20 +261,64 @@ def build(
     StoreClosed
         ``should_stop`` said so.
     """
-    if not 1 <= len(vectors) <= MAX_ROWS:
-        raise InvalidArgumentError(f"vectors: a graph needs 1 to {MAX_ROWS} rows, got {len(vectors)}", field="vectors")
+    report = _reporter(len(vectors), on_progress, should_stop)
     import hnswlib
 
     index = hnswlib.Index(_SPACES[metric], vectors.shape[1])
     index.init_index(len(vectors), M=config.M, ef_construction=config.ef_construction, random_seed=config.seed)
     for start in range(0, len(vectors), _BLOCK_ROWS):
-        if should_stop():
-            raise StoreClosed("the graph build was stopped because the database is closing")
+        report(start)
         stop = min(start + _BLOCK_ROWS, len(vectors))
         index.add_items(vectors[start:stop], np.arange(start, stop), num_threads=1)
-        if on_progress is not None:
-            on_progress(stop, len(vectors))
+    report(len(vectors))
     return _assembled(export_levels(index.__getstate__()[0]))
+
+
+def grow(
+    rows: Operands,
+    n_rows: int,
+    config: HnswConfig,
+    *,
+    previous: Previous | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Graph:
+    """Build the graph over rows in their stored form by our kernels, on one thread; otherwise as :func:`build`.
+
+    The same rows, config and previous graph give the same graph everywhere.
+
+    Parameters
+    ----------
+    rows : Operands
+        Such that query number i is row i; see :class:`~vecstore.kernels.scoring.PairwiseTable`.
+    n_rows : int
+        At least 1.
+    config : HnswConfig
+        M, ef_construction and seed matter.
+    previous : Previous, optional
+        What to begin with, if its M is that of ``config``.
+    on_progress, should_stop
+        As for :func:`build`.
+    """
+    report = _reporter(n_rows, on_progress, should_stop)
+    known = None if previous is None else (previous.graph.levels(), previous.renumbered)
+    return _assembled(grown(rows, n_rows, config, known, report))
+
+
+def _reporter(
+    n_rows: int, on_progress: Callable[[int, int], None] | None, should_stop: Callable[[], bool]
+) -> Callable[[int], None]:
+    """Give what a build calls with the number of rows done, before each block and at the end."""
+    if not 1 <= n_rows <= MAX_ROWS:
+        raise InvalidArgumentError(f"vectors: a graph needs 1 to {MAX_ROWS} rows, got {n_rows}", field="vectors")
+
+    def report(done: int) -> None:
+        if done < n_rows and should_stop():
+            raise StoreClosed("the graph build was stopped because the database is closing")
+        if done and on_progress is not None:
+            on_progress(done, n_rows)
+
+    return report
 
 
 def _assembled(levels: Levels) -> Graph:

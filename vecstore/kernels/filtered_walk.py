@@ -3,8 +3,8 @@
 The walk is the plain one, through all rows, and collects those that are kept. It has to go further than among all rows,
 because the nearest that are kept are farther away; but expanding rows until ef of them are kept would be more than it
 takes. Where a share s of the rows around the query is kept, the walk ends once it has expanded the nearest ef s^-0.4
-rows: measured on three data sets, with s from 0.2 to 1, that loses at most .003 of recall near .99 (docs/decisions.md has the
-figures). What s is around a query it sees on its way.
+rows: measured on three data sets, with s from 0.2 to 1, that loses at most .003 of recall near .99 (figures:
+docs/decisions.md). What s is around a query it sees on its way.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def unvisited(links: Links, row: Int, visited: U64, fresh: I32, count: Int) -> I
 
 
 @kernel
-def measure(operands: Operands, query: int, fresh: I32, count: Int, found: F32) -> None:
+def measure(operands: Operands, query: Int, fresh: I32, count: Int, found: F32) -> None:
     """Write the distances of the first ``count`` rows of ``fresh`` into ``found``.
 
     The rows lie anywhere in memory, so they are asked for some places ahead.
@@ -193,17 +193,20 @@ def insert_sorted(pool: U64, size: Int, key: np.uint64) -> Int:
 
     Gives the place; the caller has made sure that the key belongs in the pool.
     """
-    low, high = 0, size
+    low, high = np.uint64(0), np.uint64(size)
     while low < high:
-        middle = (low + high) >> 1
+        middle = (low + high) >> _ONE
         if pool[middle] < key:
-            low = middle + 1
+            low = middle + _ONE
         else:
             high = middle
-    for place in range(min(size, len(pool) - 1), low, -1):
-        pool[place] = pool[place - 1]
+    # Unsigned places, because Numba lets signed ones count from the end, which keeps this from moving many at once.
+    place = np.uint64(min(size, len(pool) - 1))
+    while place > low:
+        pool[place] = pool[place - _ONE]
+        place -= _ONE
     pool[low] = key
-    return low
+    return np.int64(low)
 
 
 @kernel

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from vecstore.types import F32, I64
+from vecstore.types import F32, I64, Metric
 
 if TYPE_CHECKING:
     from vecstore.kernels.distance import Operands
 
-__all__ = ["Scorer"]
+__all__ = ["PairwiseTable", "Scorer"]
 
 
 @runtime_checkable
@@ -44,4 +44,13 @@ class Scorer(Protocol):
 
         A row of -1 gets ``inf``.
         """
+        ...
+
+
+@runtime_checkable
+class PairwiseTable(Protocol):
+    """A table whose rows can be compared in their stored form, without a copy."""
+
+    def pairs(self, metric: Metric) -> Operands:
+        """Give operands whose query number i is row i."""
         ...

@@ -318,7 +318,7 @@ def _float_panels(queries: F32) -> F32:
 def _code_panels(queries: F32) -> tuple[U8, F64, F64]:
     """Round queries to int8; give the panels, the scales, and the lengths of what rounding left."""
     codes, scales = np.empty(queries.shape, np.int8), np.empty(len(queries), np.float32)
-    quantise.quantise(queries, codes, scales)
+    quantise.quantise(queries, codes, scales, quantise.LARGEST)
     units = scales.astype(np.float64)
     left = np.linalg.norm(queries - units[:, None] * codes, axis=1)
     units[units == 0] = 1

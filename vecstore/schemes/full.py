@@ -86,6 +86,10 @@ class FullTable(ArrayTable):
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""
         return plain_scorer(self.rows, queries_matrix(queries, self.shape.dim), metric)
 
+    def pairs(self, metric: Metric) -> Operands:
+        """Give operands whose query number i is row i."""
+        return plain_scorer(self.rows, self.rows, metric).operands
+
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``rows``."""
         return {"rows": self.rows}

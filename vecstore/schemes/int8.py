@@ -88,9 +88,16 @@ class Int8Table(RowScaledTable):
 
     def _traversal(self, queries: F32, metric: Metric, exact: Operands) -> Operands:  # noqa: ARG002
         codes, scales = _room_for(queries)
-        corrections = np.empty(len(queries), np.int32)
         kernels.quantise(frozen(queries), codes, scales, kernels.LARGEST)
-        codes, scales = frozen(codes), frozen(scales)
+        return self._operands(frozen(codes), frozen(scales), metric)
+
+    def pairs(self, metric: Metric) -> Operands:
+        """Give operands whose query number i is row i."""
+        return self._operands(self.codes, self.scales, metric)
+
+    def _operands(self, codes: I8, scales: F32, metric: Metric) -> Operands:
+        """Give operands for queries that are ``scales[q] * codes[q]``."""
+        corrections = np.empty(len(codes), np.int32)
         kernels.corrections(codes, corrections)
         shared = (self.codes, self.scales, codes, scales, frozen(corrections))
         if metric is Metric.L2:

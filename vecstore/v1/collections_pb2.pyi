@@ -27,18 +27,20 @@ class Scheme(_message.Message):
     def __init__(self, name: _Optional[str] = ..., json: _Optional[str] = ...) -> None: ...
 
 class Hnsw(_message.Message):
-    __slots__ = ("m", "ef_construction", "ef", "min_rows", "seed")
+    __slots__ = ("m", "ef_construction", "ef", "min_rows", "seed", "builder")
     M_FIELD_NUMBER: _ClassVar[int]
     EF_CONSTRUCTION_FIELD_NUMBER: _ClassVar[int]
     EF_FIELD_NUMBER: _ClassVar[int]
     MIN_ROWS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    BUILDER_FIELD_NUMBER: _ClassVar[int]
     m: int
     ef_construction: int
     ef: int
     min_rows: int
     seed: int
-    def __init__(self, m: _Optional[int] = ..., ef_construction: _Optional[int] = ..., ef: _Optional[int] = ..., min_rows: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+    builder: str
+    def __init__(self, m: _Optional[int] = ..., ef_construction: _Optional[int] = ..., ef: _Optional[int] = ..., min_rows: _Optional[int] = ..., seed: _Optional[int] = ..., builder: _Optional[str] = ...) -> None: ...
 
 class NoIndex(_message.Message):
     __slots__ = ()

@@ -128,7 +128,12 @@ def scheme_from_message(message: collections_pb2.Scheme, *, field: str) -> str |
 def hnsw_to_message(index: HnswConfig) -> collections_pb2.Hnsw:
     """Pack the settings of a graph."""
     return collections_pb2.Hnsw(
-        m=index.M, ef_construction=index.ef_construction, ef=index.ef, min_rows=index.min_rows, seed=index.seed
+        m=index.M,
+        ef_construction=index.ef_construction,
+        ef=index.ef,
+        min_rows=index.min_rows,
+        seed=index.seed,
+        builder=index.builder,
     )
 
 
