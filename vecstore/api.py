@@ -61,8 +61,9 @@ class CollectionStats:
     deleted_rows : int
         Rows in sealed segments that are deleted but not yet purged.
     segments : list of dict
-        Per segment: ``segment`` (uuid), ``rows``, ``deleted``, ``scheme``, ``refine``, ``graph`` (bool) and
-        ``bytes`` (part -> bytes on disk: ``codes``, ``refine``, ``graph``, ``ids``, ``metadata``, ``overhead``).
+        Per segment: ``segment`` (uuid), ``rows``, ``deleted``, ``scheme``, ``refine``, ``graph`` (bool),
+        ``calibration`` (recall by effort as measured, as a dict of :class:`vecstore.calibration.Calibration`, or None)
+        and ``bytes`` (part -> bytes on disk: ``codes``, ``refine``, ``graph``, ``ids``, ``metadata``, ``overhead``).
     bytes_per_vector : dict of str to float
         Bytes on disk a sealed row, by part, over all segments.
     generation : int
@@ -215,6 +216,7 @@ class Collection(Protocol):
         *,
         where: str | Filter | None = None,
         ef: int | None = None,
+        recall: float | None = None,
         exact: bool = False,
         columns: Sequence[str] | None = None,
     ) -> Hits:
@@ -231,6 +233,11 @@ class Collection(Protocol):
         ef : int, optional
             Candidates kept by the graph search, at most 100,000; more is slower and finds more. Default: the
             index's.
+        recall : float, optional
+            Share of the true ``k`` nearest to find, above 0 and at most 1, instead of ``ef`` or ``exact``: each segment
+            goes as far as it was measured to need, on the safe side. What is not measured for that recall (rows that no
+            ``optimize`` or merge has seen, recalls that its sample cannot vouch for) is scanned exactly, as with 1.
+            True are the nearest on the finest copy stored.
         exact : bool
             Compare with every row, on the finest copy stored.
         columns : sequence of str, optional
@@ -239,7 +246,7 @@ class Collection(Protocol):
         Raises
         ------
         InvalidArgumentError
-            Wrong dim, NaN, k or ef out of range, unknown column.
+            Wrong dim, NaN, k, ef or recall out of range, recall beside ef or exact, unknown column.
         FilterError
             The filter cannot be parsed or does not fit the columns.
         LimitError

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecstore import schemes
+from vecstore.calibrating import calibrate
 from vecstore.config import CollectionConfig, HnswConfig
 from vecstore.index import hnsw
 from vecstore.metadata import conform
@@ -69,6 +70,7 @@ def build_segment(
     *,
     with_graph: bool,
     graph: hnsw.Graph | None = None,
+    calibrated: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> SegmentEntry:
     """Encode ``rows`` and write them as a new segment under ``folder``; it is not in any manifest yet.
@@ -85,6 +87,8 @@ def build_segment(
         Whether to build a graph (if the settings have one and there are enough rows).
     graph : Graph, optional
         A graph over exactly these rows, to be kept instead of building one.
+    calibrated : bool
+        Whether to measure what recall its searches have; see :mod:`vecstore.calibrating`.
     should_stop : callable
         Asked now and then while the graph is built.
 
@@ -100,6 +104,7 @@ def build_segment(
     index = settings.index
     if graph is None and with_graph and index is not None and len(rows) >= index.min_rows:
         graph = hnsw.build(rows.vectors, settings.metric, index, should_stop=should_stop)
+    measured = calibrate(codes, refine or codes, graph, rows.vectors, settings.metric) if calibrated else None
     name = str(uuid.uuid4())
     digest = write_segment(
         folder / name,
@@ -114,6 +119,7 @@ def build_segment(
             refine=stored_table(refine) if refine else None,
             graph=graph.arrays() if graph else None,
             graph_config=index.to_dict() if graph and index else None,
+            calibration=None if measured is None else measured.to_dict(),
         ),
     )
     return SegmentEntry(

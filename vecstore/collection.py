@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from vecstore import schemes
 from vecstore.api import (
-    MAX_EF,
     MAX_K,
     MAX_SCAN_BATCH,
     SCAN_BATCH,
@@ -28,6 +27,7 @@ from vecstore.background import Background
 from vecstore.building import check_storable
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig, StoreConfig
+from vecstore.effort import as_effort
 from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError, StoreClosed
 from vecstore.filters import Filter, as_filter, check
 from vecstore.maintenance import Maintenance
@@ -312,12 +312,13 @@ class EmbeddedCollection:
         *,
         where: str | Filter | None = None,
         ef: int | None = None,
+        recall: float | None = None,
         exact: bool = False,
         columns: Sequence[str] | None = None,
     ) -> Hits:
         """Give the k nearest rows of each query."""
         k = as_count(k, name="k", limit=MAX_K)
-        ef = None if ef is None else as_count(ef, name="ef", limit=MAX_EF)
+        effort = as_effort(ef, recall, exact)
         view = self._views.current()
         matrix = as_queries(queries, dim=view.settings.dim)
         if view.settings.metric is Metric.COSINE:
@@ -325,7 +326,7 @@ class EmbeddedCollection:
         condition, kept = _checked(where, view), _columns(view, columns)
 
         def search_part(part: F32) -> Found:
-            return search_view(view, part, k, where=condition, ef=ef, exact=exact)
+            return search_view(view, part, k, where=condition, effort=effort)
 
         found = self._split(search_part, matrix)
         return _hits(view, found, kept)
@@ -421,6 +422,7 @@ def _segment_stats(view: SourceView) -> dict[str, Any]:
         "scheme": description.scheme["scheme"],
         "refine": description.refine["scheme"] if description.refine else None,
         "graph": description.graph is not None,
+        "calibration": description.calibration,
         "bytes": dict(description.bytes),
     }
 

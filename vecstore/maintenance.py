@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from vecstore.api import CompressReport
-from vecstore.building import build_segment, check_storable, gather, graph_is_current, purged
+from vecstore.building import Rows, build_segment, check_storable, gather, graph_is_current, purged
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig
 from vecstore.errors import InternalError, NotFoundError
 from vecstore.fidelity import Fidelity
+from vecstore.index.hnsw import Graph
 from vecstore.segment import RowSource, Segment
 from vecstore.storage.atomic import remove_folder
 from vecstore.storage.catalog import CollectionStore, Publication
@@ -92,11 +93,11 @@ class Maintenance:
     def _seal_delta(self, view: View, settings: CollectionConfig) -> tuple[list[SegmentEntry], int, U64]:
         """Write the live rows of the delta as a segment; give it, the new seal mark and what was left out.
 
-        No graph is built here, so that the delta stays small under load; a merge adds it.
+        No graph is built here and no recall measured, so that the delta stays small under load; a merge adds both.
         """
         rows = gather([view.delta], view.record.columns, settings.dim)
         sealed = view.delta.source.last + 1
-        entries = [build_segment(self._folder, settings, rows, with_graph=False)] if len(rows) else []
+        entries = [build_segment(self._folder, settings, rows, with_graph=False, calibrated=False)] if len(rows) else []
         return entries, sealed, purged([view.delta])
 
     def merge_due(self) -> bool:
@@ -122,13 +123,23 @@ class Maintenance:
                     len(group) > 1
                     or group[0].live.count < len(group[0].source)
                     or _lacks_graph(group[0], view.settings)
+                    or _segment(group[0]).calibration is None
                 ):
                     self._rewrite(view, group, view.settings)
 
     def _rewrite(self, view: View, group: list[SourceView], settings: CollectionConfig) -> None:
         rows = gather(group, view.record.columns, settings.dim)
         entries = (
-            [build_segment(self._folder, settings, rows, with_graph=True, should_stop=self._stop.is_set)]
+            [
+                build_segment(
+                    self._folder,
+                    settings,
+                    rows,
+                    with_graph=True,
+                    graph=_kept_graph(group, rows, settings),
+                    should_stop=self._stop.is_set,
+                )
+            ]
             if len(rows)
             else []
         )
@@ -190,13 +201,12 @@ class Maintenance:
         rows = gather([source], view.record.columns, settings.dim)
         if len(rows) == 0:
             return []
-        keeps_graph = len(rows) == len(segment) and graph_is_current(segment.description.graph, settings.index)
         entry = build_segment(
             self._folder,
             settings,
             rows,
             with_graph=segment.description.graph is not None,
-            graph=segment.graph if keeps_graph else None,
+            graph=_kept_graph([source], rows, settings),
             should_stop=self._stop.is_set,
         )
         return [entry]
@@ -318,6 +328,13 @@ def _lacks_graph(source: SourceView, settings: CollectionConfig) -> bool:
     index = settings.index
     enough = index is not None and source.live.count >= index.min_rows
     return enough and not graph_is_current(_segment(source).description.graph, index)
+
+
+def _kept_graph(group: list[SourceView], rows: Rows, settings: CollectionConfig) -> Graph | None:
+    """Give the graph of a single segment that no row is left out of, where it is what the settings ask for."""
+    segment = _segment(group[0])
+    is_whole = len(group) == 1 and len(rows) == len(segment)
+    return segment.graph if is_whole and graph_is_current(segment.description.graph, settings.index) else None
 
 
 def _segment(view: SourceView) -> Segment:

@@ -158,7 +158,7 @@ class ColumnType(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
 
 class SegmentStats(_message.Message):
-    __slots__ = ("segment", "rows", "deleted", "scheme", "refine", "graph", "bytes")
+    __slots__ = ("segment", "rows", "deleted", "scheme", "refine", "graph", "bytes", "calibration")
     class BytesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +173,7 @@ class SegmentStats(_message.Message):
     REFINE_FIELD_NUMBER: _ClassVar[int]
     GRAPH_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     segment: str
     rows: int
     deleted: int
@@ -180,7 +181,8 @@ class SegmentStats(_message.Message):
     refine: str
     graph: bool
     bytes: _containers.ScalarMap[str, int]
-    def __init__(self, segment: _Optional[str] = ..., rows: _Optional[int] = ..., deleted: _Optional[int] = ..., scheme: _Optional[str] = ..., refine: _Optional[str] = ..., graph: _Optional[bool] = ..., bytes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    calibration: str
+    def __init__(self, segment: _Optional[str] = ..., rows: _Optional[int] = ..., deleted: _Optional[int] = ..., scheme: _Optional[str] = ..., refine: _Optional[str] = ..., graph: _Optional[bool] = ..., bytes: _Optional[_Mapping[str, int]] = ..., calibration: _Optional[str] = ...) -> None: ...
 
 class FlushRequest(_message.Message):
     __slots__ = ("name",)

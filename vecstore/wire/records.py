@@ -195,6 +195,7 @@ def stats_to_message(stats: CollectionStats) -> collections_pb2.StatsResponse:
                 refine=segment["refine"],
                 graph=segment["graph"],
                 bytes=segment["bytes"],
+                calibration=_optional_json(segment["calibration"]),
             )
             for segment in stats.segments
         ],
@@ -219,6 +220,7 @@ def stats_from_message(message: collections_pb2.StatsResponse) -> CollectionStat
                 "scheme": segment.scheme,
                 "refine": segment.refine if segment.HasField("refine") else None,
                 "graph": segment.graph,
+                "calibration": decode_json(segment.calibration.encode()) if segment.HasField("calibration") else None,
                 "bytes": dict(segment.bytes),
             }
             for segment in message.segments
@@ -228,6 +230,10 @@ def stats_from_message(message: collections_pb2.StatsResponse) -> CollectionStat
         id_type=message.id_type,
         columns={column.name: column.type for column in message.columns},
     )
+
+
+def _optional_json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else encode_json(value).decode()
 
 
 def report_to_message(report: CompressReport) -> collections_pb2.CompressResponse:
