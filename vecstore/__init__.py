@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vecstore.advisor import Advice, advise
     from vecstore.api import Collection, CollectionStats, CompressReport, Database, Table, TableStats, TableVersion
     from vecstore.client import connect
     from vecstore.config import CollectionConfig, HnswConfig, StoreConfig
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from vecstore.types import Hit, Hits, Metric, Point
 
 _HOMES = {
+    "vecstore.advisor": ("Advice", "advise"),
     "vecstore.api": (
         "Collection",
         "CollectionStats",
@@ -90,6 +92,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Advice",
     "AlreadyExistsError",
     "AuthenticationError",
     "BudgetInfeasible",
@@ -129,6 +132,7 @@ __all__ = [
     "UnavailableError",
     "VecstoreError",
     "__version__",
+    "advise",
     "col",
     "connect",
     "fit_table",

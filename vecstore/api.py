@@ -280,7 +280,8 @@ class Collection(Protocol):
         Parameters
         ----------
         scheme : str or dict
-            A name (``"int8"``) or a JSON config; with a budget, without what the budget decides.
+            A name (``"int8"``) or a JSON config; with a budget, without what the budget decides. ``"auto"`` as for
+            ``create_collection``: from the rows there are, on their finest copy.
         refine : str or dict or None
             Scheme of the finer second copy used to re-rank; None for none.
         transform : str or None
@@ -318,6 +319,7 @@ class Database(TablesDatabase, Protocol):
         refine: str | dict[str, Any] | None = None,
         transform: str | None = None,
         index: HnswConfig | None = ...,
+        recall: float | None = None,
         exist_ok: bool = False,
     ) -> Collection:
         """Create a collection.
@@ -332,10 +334,15 @@ class Database(TablesDatabase, Protocol):
             See :class:`vecstore.types.Metric`.
         scheme, refine : str or dict
             Scheme of sealed segments, and of their finer second copy: a name (``"int8"``) or a JSON config.
+            ``"auto"``, or ``{"scheme": "auto", "target_recall": 0.95, "k": 10, "max_bytes": ...}``, lets
+            :func:`vecstore.advise` choose both, and the index and the recall that searches aim for, when a segment of
+            at least 1,000 rows is sealed or merged; until then rows are stored as they are.
         transform : str or None
             Transforms in front of the scheme, such as ``"centre|pca:192"``: short for the scheme ``transformed``.
         index : HnswConfig or None
             Graph settings; None for exact search only.
+        recall : float or None
+            What searches aim for that say neither ``ef`` nor ``recall`` nor ``exact``; see :meth:`Collection.search`.
         exist_ok : bool
             Give the existing collection if it has the same dim and metric. Only these two are compared: scheme,
             refine and index of an existing collection stay as they are (``collection.config`` shows them, and

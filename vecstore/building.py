@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecstore import schemes
+from vecstore.auto import as_auto
 from vecstore.calibrating import calibrate
 from vecstore.config import CollectionConfig, HnswConfig
 from vecstore.index import hnsw
@@ -55,6 +56,13 @@ def gather(views: Sequence[SourceView], columns: dict[str, str], dim: int) -> Ro
         np.concatenate([source.lookup(rows) for source, rows in parts]),
         pa.concat_tables(tables) if columns else pa.table({}),
     )
+
+
+def sampled(views: Sequence[SourceView], dim: int, most: int) -> F32:
+    """Give about ``most`` live rows of ``views``, or all if there are no more, evenly taken, float32[n, dim]."""
+    step = -(-max(sum(view.live.count for view in views), 1) // most)
+    parts = [view.source.lookup(view.live.rows[::step]) for view in views]
+    return np.concatenate([np.empty((0, dim), np.float32), *parts])
 
 
 def purged(views: Sequence[SourceView]) -> U64:
@@ -136,7 +144,7 @@ def check_storable(settings: CollectionConfig, vectors: F32) -> None:
         A value is out of the range of the scheme or of the refine.
     """
     for part in (settings.scheme, settings.refine):
-        if part is not None:
+        if part is not None and not as_auto(part):
             schemes.from_config(part).check(vectors)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from vecstore.api import MAX_EF
 from vecstore.errors import InvalidArgumentError
-from vecstore.types import as_count
+from vecstore.types import as_count, as_recall
 
-__all__ = ["Effort", "as_effort", "as_recall"]
+__all__ = ["Effort", "as_effort"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,15 @@ class Effort:
     recall: float | None = None
     exact: bool = False
 
+    @classmethod
+    def reaching(cls, recall: float) -> Effort:
+        """Give the effort for a recall above 0; one of 1 is an exact search."""
+        return cls(exact=True) if recall == 1 else cls(recall=recall)
+
+    def or_recall(self, recall: float | None) -> Effort:
+        """Give the effort for ``recall`` where this one says nothing."""
+        return Effort.reaching(recall) if recall is not None and self == Effort() else self
+
 
 def as_effort(ef: Any, recall: Any, exact: bool) -> Effort:
     """Give what the arguments of a search ask for; a recall of 1 is an exact search.
@@ -48,21 +57,4 @@ def as_effort(ef: Any, recall: Any, exact: bool) -> Effort:
         raise InvalidArgumentError(
             f"recall: a search takes either recall or {other}; recall chooses the effort itself", field="recall"
         )
-    return Effort(exact=True) if wanted == 1 else Effort(recall=wanted)
-
-
-def as_recall(value: Any, *, name: str) -> float:
-    """Give a share above 0 and at most 1.
-
-    Raises
-    ------
-    InvalidArgumentError
-        Not a number, or outside.
-    """
-    try:
-        share = float("nan") if isinstance(value, bool | str) else float(value)
-    except (TypeError, ValueError):
-        share = float("nan")
-    if not 0 < share <= 1:
-        raise InvalidArgumentError(f"{name}: expected a number above 0 and at most 1, got {value!r}", field=name)
-    return share
+    return Effort.reaching(wanted)

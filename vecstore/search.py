@@ -82,8 +82,9 @@ def search_view(view: View, queries: F32, k: int, *, where: Filter | None, effor
     where : Filter or None
         Only rows that pass.
     effort : Effort
-        Candidates of graph walks, or the recall to reach, or an exact search; else the index's settings.
+        Candidates of graph walks, or the recall to reach, or an exact search; else as the collection's settings say.
     """
+    effort = effort.or_recall(view.settings.recall)
     index = view.settings.index
     usual = index.ef if index else 1
     parts = [

@@ -155,6 +155,7 @@ def config_to_message(config: CollectionConfig) -> collections_pb2.CollectionCon
         scheme=scheme_to_message(config.scheme),
         refine=None if config.refine is None else scheme_to_message(config.refine),
         index=None if config.index is None else hnsw_to_message(config.index),
+        recall=config.recall,
     )
 
 
@@ -172,6 +173,7 @@ def config_from_message(message: collections_pb2.CollectionConfig) -> Collection
         scheme=_json_scheme(message.scheme, "scheme"),
         refine=_json_scheme(message.refine, "refine") if message.HasField("refine") else None,
         index=hnsw_from_message(message.index) if message.HasField("index") else None,
+        recall=message.recall if message.HasField("recall") else None,
     )
 
 
