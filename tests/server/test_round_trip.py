@@ -111,6 +111,23 @@ def test_search_for_a_recall(store, remote):
         far.search(queries, recall=0.9, ef=20)
 
 
+def test_a_scheme_that_is_chosen_by_itself(store, remote):
+    far = remote.create_collection("chosen", dim=DIM, metric="l2", scheme={"scheme": "auto", "target_recall": 0.8})
+    assert far.config == store.collection("chosen").config
+    assert far.config.scheme["scheme"] == "auto"
+    far.insert(*rows(1_000))
+    far.flush()
+    assert far.config == store.collection("chosen").config
+    assert far.config.scheme["scheme"] != "auto"
+    assert far.config.recall is not None
+    assert far.compress("auto").rows == 1_000
+    with pytest.raises(vecstore.InvalidArgumentError, match="auto"):
+        far.compress("auto", refine="int8")
+    with pytest.raises(vecstore.InvalidArgumentError, match="recall"):
+        remote.create_collection("wrong", dim=DIM, recall=2)
+    assert remote.create_collection("aims", dim=DIM, recall=0.9).config.recall == 0.9
+
+
 def test_get_keeps_order_gaps_and_choices(pair):
     near, far = pair
     assert_same_points(far.get([3, 999, 1]), near.get([3, 999, 1]))
