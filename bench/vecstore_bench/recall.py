@@ -1,8 +1,9 @@
 """What searches for a recall find on real queries, and whether the advisor's pick holds.
 
-``python -m vecstore_bench.recall --set glove100``: the collection is made as advised (``--advise``), or of ``--scheme`` and
-``--refine``, and merged once. Queries are those of the data set, which neither the calibration nor the advisor has seen. Recall is that against the finest
-copy stored for searches that aim for one, and against the vectors as given for the advice. Times are processor seconds.
+``python -m vecstore_bench.recall --set glove100``: the collection is made as advised (``--advise``), or of ``--scheme``
+and ``--refine``, and merged once. Queries are those of the data set, which neither the calibration nor the advisor has
+seen. Recall is that against the finest copy stored for searches that aim for one, and against the vectors as given for
+the advice. Times are processor seconds.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _fill(docs: Collection, data_set: DataSet) -> None:
 
 def _report(docs: Collection, data_set: DataSet) -> None:
     """Print the recall by target and k, against the finest copy, which is what searches aim for."""
-    finest = docs.search(data_set.queries, max(_SIZES), exact=True, columns=[]).ids
+    finest = docs.search(data_set.queries, max(_SIZES), exact=True, columns=[]).ids.astype(np.int64)
     print("| target | " + " | ".join(f"recall@{k}" for k in _SIZES) + " |\n| --- |" + " --- |" * len(_SIZES))
     for target in _TARGETS:
         found = (docs.search(data_set.queries, k, recall=target, columns=[]).ids for k in _SIZES)
