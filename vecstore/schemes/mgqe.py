@@ -43,8 +43,8 @@ class Mgqe(Scheme, frozen=True, kw_only=True, tag="mgqe"):
 
     The most frequent rows choose among 256 centroids a part (8 bits), all others among the first 64 of them (6 bits).
     Without frequencies no row is known to be rare: plans then make all rows hot, which is plain product quantisation.
-    Where a share is given nevertheless, as for a collection, a fitted table takes the longest rows for the hot ones: their
-    errors are the largest, and inner products find them most often. Rows of one length are taken in order.
+    Where a share is given nevertheless, as for a collection, a fitted table takes the longest rows for the hot ones:
+    their errors are the largest, and inner products find them most often. Rows of one length are taken in order.
 
     Attributes
     ----------
