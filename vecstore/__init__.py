@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vecstore.advisor import Advice, advise
     from vecstore.api import Collection, CollectionStats, CompressReport, Database, Table, TableStats, TableVersion
     from vecstore.client import connect
     from vecstore.config import CollectionConfig, HnswConfig, StoreConfig
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from vecstore.warming import WarmupReport, warmup
 
 _HOMES = {
+    "vecstore.advisor": ("Advice", "advise"),
     "vecstore.api": (
         "Collection",
         "CollectionStats",
@@ -92,6 +94,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Advice",
     "AlreadyExistsError",
     "AuthenticationError",
     "BudgetInfeasible",
@@ -132,6 +135,7 @@ __all__ = [
     "VecstoreError",
     "WarmupReport",
     "__version__",
+    "advise",
     "col",
     "connect",
     "fit_table",

@@ -61,8 +61,9 @@ class CollectionStats:
     deleted_rows : int
         Rows in sealed segments that are deleted but not yet purged.
     segments : list of dict
-        Per segment: ``segment`` (uuid), ``rows``, ``deleted``, ``scheme``, ``refine``, ``graph`` (bool) and
-        ``bytes`` (part -> bytes on disk: ``codes``, ``refine``, ``graph``, ``ids``, ``metadata``, ``overhead``).
+        Per segment: ``segment`` (uuid), ``rows``, ``deleted``, ``scheme``, ``refine``, ``graph`` (bool),
+        ``calibration`` (recall by effort as measured, as a dict of :class:`vecstore.calibration.Calibration`, or None)
+        and ``bytes`` (part -> bytes on disk: ``codes``, ``refine``, ``graph``, ``ids``, ``metadata``, ``overhead``).
     bytes_per_vector : dict of str to float
         Bytes on disk a sealed row, by part, over all segments.
     generation : int
@@ -215,6 +216,7 @@ class Collection(Protocol):
         *,
         where: str | Filter | None = None,
         ef: int | None = None,
+        recall: float | None = None,
         exact: bool = False,
         columns: Sequence[str] | None = None,
     ) -> Hits:
@@ -231,6 +233,11 @@ class Collection(Protocol):
         ef : int, optional
             Candidates kept by the graph search, at most 100,000; more is slower and finds more. Default: the
             index's.
+        recall : float, optional
+            Share of the true ``k`` nearest to find, above 0 and at most 1, instead of ``ef`` or ``exact``: each segment
+            goes as far as it was measured to need, on the safe side. What is not measured for that recall (rows that no
+            ``optimize`` or merge has seen, recalls that its sample cannot vouch for) is scanned exactly, as with 1.
+            True are the nearest on the finest copy stored.
         exact : bool
             Compare with every row, on the finest copy stored.
         columns : sequence of str, optional
@@ -239,7 +246,7 @@ class Collection(Protocol):
         Raises
         ------
         InvalidArgumentError
-            Wrong dim, NaN, k or ef out of range, unknown column.
+            Wrong dim, NaN, k, ef or recall out of range, recall beside ef or exact, unknown column.
         FilterError
             The filter cannot be parsed or does not fit the columns.
         LimitError
@@ -273,7 +280,8 @@ class Collection(Protocol):
         Parameters
         ----------
         scheme : str or dict
-            A name (``"int8"``) or a JSON config; with a budget, without what the budget decides.
+            A name (``"int8"``) or a JSON config; with a budget, without what the budget decides. ``"auto"`` as for
+            ``create_collection``: from the rows there are, on their finest copy.
         refine : str or dict or None
             Scheme of the finer second copy used to re-rank; None for none.
         transform : str or None
@@ -311,6 +319,7 @@ class Database(TablesDatabase, Protocol):
         refine: str | dict[str, Any] | None = None,
         transform: str | None = None,
         index: HnswConfig | None = ...,
+        recall: float | None = None,
         exist_ok: bool = False,
     ) -> Collection:
         """Create a collection.
@@ -325,10 +334,15 @@ class Database(TablesDatabase, Protocol):
             See :class:`vecstore.types.Metric`.
         scheme, refine : str or dict
             Scheme of sealed segments, and of their finer second copy: a name (``"int8"``) or a JSON config.
+            ``"auto"``, or ``{"scheme": "auto", "target_recall": 0.95, "k": 10, "max_bytes": ...}``, lets
+            :func:`vecstore.advise` choose both, and the index and the recall that searches aim for, when a segment of
+            at least 1,000 rows is sealed or merged; until then rows are stored as they are.
         transform : str or None
             Transforms in front of the scheme, such as ``"centre|pca:192"``: short for the scheme ``transformed``.
         index : HnswConfig or None
             Graph settings; None for exact search only.
+        recall : float or None
+            What searches aim for that say neither ``ef`` nor ``recall`` nor ``exact``; see :meth:`Collection.search`.
         exist_ok : bool
             Give the existing collection if it has the same dim and metric. Only these two are compared: scheme,
             refine and index of an existing collection stay as they are (``collection.config`` shows them, and

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from vecstore import schemes
+from vecstore.auto import as_auto
+from vecstore.calibrating import calibrate
 from vecstore.config import CollectionConfig, HnswConfig
 from vecstore.index import hnsw
 from vecstore.kernels.scoring import PairwiseTable
@@ -63,6 +65,13 @@ def gather(views: Sequence[SourceView], columns: dict[str, str], dim: int) -> Ro
     )
 
 
+def sampled(views: Sequence[SourceView], dim: int, most: int) -> F32:
+    """Give about ``most`` live rows of ``views``, or all if there are no more, evenly taken, float32[n, dim]."""
+    step = -(-max(sum(view.live.count for view in views), 1) // most)
+    parts = [view.source.lookup(view.live.rows[::step]) for view in views]
+    return np.concatenate([np.empty((0, dim), np.float32), *parts])
+
+
 def purged(views: Sequence[SourceView]) -> U64:
     """Give the sequence numbers of the deleted rows that :func:`gather` leaves out."""
     parts = [view.dead for view in views]
@@ -76,6 +85,7 @@ def build_segment(
     *,
     with_graph: bool,
     previous: hnsw.Previous | None = None,
+    calibrated: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> SegmentEntry:
     """Encode ``rows`` and write them as a new segment under ``folder``; it is not in any manifest yet.
@@ -92,6 +102,8 @@ def build_segment(
         Whether to build a graph (if the settings have one and there are enough rows).
     previous : Previous, optional
         A graph over some of the rows to begin with; kept as it is where it is over exactly these rows.
+    calibrated : bool
+        Whether to measure what recall its searches have; see :mod:`vecstore.calibrating`.
     should_stop : callable
         Asked now and then while the graph is built.
 
@@ -114,6 +126,7 @@ def build_segment(
         else:
             pairs = _pairwise(codes, rows.vectors).pairs(settings.metric)
             graph = hnsw.grow(pairs, len(rows), index, previous=previous, should_stop=should_stop)
+    measured = calibrate(codes, refine or codes, graph, rows.vectors, settings.metric) if calibrated else None
     name = str(uuid.uuid4())
     digest = write_segment(
         folder / name,
@@ -128,6 +141,7 @@ def build_segment(
             refine=stored_table(refine) if refine else None,
             graph=graph.arrays() if graph else None,
             graph_config=index.to_dict() if graph and index else None,
+            calibration=None if measured is None else measured.to_dict(),
         ),
     )
     return SegmentEntry(
@@ -144,7 +158,7 @@ def check_storable(settings: CollectionConfig, vectors: F32) -> None:
         A value is out of the range of the scheme or of the refine.
     """
     for part in (settings.scheme, settings.refine):
-        if part is not None:
+        if part is not None and not as_auto(part):
             schemes.from_config(part).check(vectors)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from vecstore import schemes
+from vecstore.advisor import MIN_ROWS
 from vecstore.api import (
-    MAX_EF,
     MAX_K,
     MAX_SCAN_BATCH,
     SCAN_BATCH,
@@ -24,10 +24,12 @@ from vecstore.api import (
     CompressReport,
     as_batches,
 )
+from vecstore.auto import Auto, as_auto
 from vecstore.background import Background
-from vecstore.building import check_storable
+from vecstore.building import check_storable, sampled
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig, StoreConfig
+from vecstore.effort import as_effort
 from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError, StoreClosed
 from vecstore.filters import Filter, as_filter, check
 from vecstore.kernels.lengths import unit_rows
@@ -58,6 +60,8 @@ from vecstore.view import SourceView, View, Views
 
 #: Largest batch of one insert or upsert, in bytes of float32 vectors and metadata: it becomes one value of the catalog.
 MAX_BATCH_BYTES = 1 << 30
+#: Numbers (rows x dimensions) of the rows that the scheme "auto" is measured on.
+_ADVISED_NUMBERS = 1 << 28
 #: Queries below which a call is not split over threads.
 _QUERIES_PER_THREAD = 4
 
@@ -248,6 +252,9 @@ class EmbeddedCollection:
     ) -> CompressReport:
         """Encode all rows again with another scheme, switching at once when all are ready."""
         self._refuse_readonly()
+        auto = as_auto(scheme, refine=refine, transform=transform, budget=budget)
+        if auto is not None:
+            return self.maintenance.compress(self._decided(auto))
         dim, metric = self.config.dim, self.config.metric
         shape = TableShape(0 if budget is None else self.stats().rows, dim)
         chosen = requested(scheme, transform=transform, budget=budget, shape=shape)
@@ -256,6 +263,12 @@ class EmbeddedCollection:
             "refine": None if refine is None else checked_scheme(schemes.from_config(refine), dim, metric).to_dict(),
         }
         return self.maintenance.compress(msgspec.structs.replace(self.config, **changed))
+
+    def _decided(self, auto: Auto) -> CollectionConfig:
+        """Give the settings that suit the rows there are."""
+        view = self._views.current()
+        rows = sampled(view.sources, view.settings.dim, max(_ADVISED_NUMBERS // view.settings.dim, MIN_ROWS))
+        return auto.decided(view.settings, rows, view.head.rows)
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -312,12 +325,13 @@ class EmbeddedCollection:
         *,
         where: str | Filter | None = None,
         ef: int | None = None,
+        recall: float | None = None,
         exact: bool = False,
         columns: Sequence[str] | None = None,
     ) -> Hits:
         """Give the k nearest rows of each query."""
         k = as_count(k, name="k", limit=MAX_K)
-        ef = None if ef is None else as_count(ef, name="ef", limit=MAX_EF)
+        effort = as_effort(ef, recall, exact)
         view = self._views.current()
         matrix = as_queries(queries, dim=view.settings.dim)
         if view.settings.metric is Metric.COSINE:
@@ -325,7 +339,7 @@ class EmbeddedCollection:
         condition, kept = _checked(where, view), _columns(view, columns)
 
         def search_part(part: F32) -> Found:
-            return search_view(view, part, k, where=condition, ef=ef, exact=exact)
+            return search_view(view, part, k, where=condition, effort=effort)
 
         found = self._split(search_part, matrix)
         return _hits(view, found, kept)
@@ -421,6 +435,7 @@ def _segment_stats(view: SourceView) -> dict[str, Any]:
         "scheme": description.scheme["scheme"],
         "refine": description.refine["scheme"] if description.refine else None,
         "graph": description.graph is not None,
+        "calibration": description.calibration,
         "bytes": dict(description.bytes),
     }
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.types import MAX_DIM, Metric, as_count, as_metric
+from vecstore.types import MAX_DIM, Metric, as_count, as_metric, as_recall
 
 __all__ = [
     "CollectionConfig",
@@ -181,6 +181,8 @@ class CollectionConfig(Config, frozen=True, kw_only=True):
         JSON form of the scheme of the finer second copy used to re-rank; None for none.
     index : HnswConfig or None
         Graph settings; None for exact search only.
+    recall : float or None
+        Recall that searches aim for which say neither ``ef`` nor ``recall`` nor ``exact``; None for the index's ef.
     version : int
         Version of this record.
     """
@@ -190,6 +192,7 @@ class CollectionConfig(Config, frozen=True, kw_only=True):
     scheme: dict[str, Any]
     refine: dict[str, Any] | None = None
     index: HnswConfig | None = HnswConfig()
+    recall: float | None = None
     version: Literal[1] = 1
 
     def __post_init__(self) -> None:
@@ -197,6 +200,8 @@ class CollectionConfig(Config, frozen=True, kw_only=True):
         msgspec.structs.force_setattr(self, "dim", as_count(self.dim, name="dim", limit=MAX_DIM))
         msgspec.structs.force_setattr(self, "metric", as_metric(self.metric))
         msgspec.structs.force_setattr(self, "index", as_index(self.index))
+        if self.recall is not None:
+            msgspec.structs.force_setattr(self, "recall", as_recall(self.recall, name="recall"))
         super().__post_init__()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from vecstore import schemes, verification
+from vecstore.auto import as_auto
 from vecstore.background import THREADS, Background
 from vecstore.collection import EmbeddedCollection, Lease, checked_scheme
 from vecstore.commits import Commits
@@ -97,20 +98,23 @@ class EmbeddedDatabase:
         refine: str | dict[str, Any] | None = None,
         transform: str | None = None,
         index: HnswConfig | None = HnswConfig(),  # noqa: B008 - frozen
+        recall: float | None = None,
         exist_ok: bool = False,
     ) -> EmbeddedCollection:
         """Create a collection."""
         if self._readonly:
             raise ReadOnlyError("the store was opened with mode='r'; open it with mode='w' to create collections")
         as_name(name)
-        chosen = requested(scheme, transform=transform, shape=TableShape(0, 1))
+        auto = as_auto(scheme, refine=refine, transform=transform)
+        chosen = requested("full" if auto else scheme, transform=transform, shape=TableShape(0, 1))
         finer = None if refine is None else schemes.from_config(refine)
         config = CollectionConfig(
             dim=dim,
             metric=metric,  # type: ignore[arg-type]  # checked and converted by the config
-            scheme=chosen.to_dict(),
+            scheme=(auto or chosen).to_dict(),
             refine=None if finer is None else finer.to_dict(),
             index=index,
+            recall=recall,
         )
         for part in (chosen, finer):
             if part is not None:

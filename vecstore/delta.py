@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecstore import schemes
+from vecstore.calibration import Calibration
 from vecstore.filters import Filter, columns_of, mask
 from vecstore.index.hnsw import Graph
 from vecstore.metadata import conform
@@ -118,6 +119,11 @@ class Delta:
     @property
     def graph(self) -> Graph | None:
         """None: the delta is small and scanned."""
+        return None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """None: the delta is exact."""
         return None
 
     @cached_property

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from vecstore.api import CompressReport
+from vecstore.auto import as_auto
 from vecstore.building import build_segment, check_storable, gather, graph_is_current, largest_graph, purged
 from vecstore.commits import Commits
 from vecstore.config import CollectionConfig
-from vecstore.errors import InternalError, NotFoundError
+from vecstore.errors import BudgetInfeasible, InternalError, NotFoundError
 from vecstore.fidelity import Fidelity
 from vecstore.index.hnsw import Previous
 from vecstore.segment import RowSource, Segment
@@ -84,20 +85,42 @@ class Maintenance:
         """Move the delta into a new segment; tell whether there was anything to move."""
         with self._sealing:
             view = self._views.current()
-            entries, sealed, dropped = self._seal_delta(view, view.settings)
+            decided, stored = self._settled(view.settings, [view.delta])
+            entries, sealed, dropped = self._seal_delta(view, stored)
             if sealed == view.manifest.sealed:
                 return False
-            self._publish(set(), entries, dropped, sealed=sealed)
+            self._publish(set(), entries, dropped, sealed=sealed, config=decided)
             return True
+
+    def _settled(
+        self, settings: CollectionConfig, views: list[SourceView]
+    ) -> tuple[CollectionConfig | None, CollectionConfig]:
+        """Give the settings that were decided now, if any were, and those by which the rows of ``views`` are stored.
+
+        The scheme ``auto`` is decided by the first rows that are enough for that. Where nothing does what is asked,
+        nothing is decided, because rows must be stored all the same.
+        """
+        auto = as_auto(settings.scheme)
+        if auto is None:
+            return None, settings
+        rows = sum(view.live.count for view in views)
+        if auto.has_enough(rows):
+            try:
+                decided = auto.decided(settings, gather(views, {}, settings.dim).vectors, rows)
+            except BudgetInfeasible as error:
+                _log.warning("the scheme stays 'auto': %s", error, extra={"collection": self._store.name})
+            else:
+                return decided, decided
+        return None, auto.undecided(settings)
 
     def _seal_delta(self, view: View, settings: CollectionConfig) -> tuple[list[SegmentEntry], int, U64]:
         """Write the live rows of the delta as a segment; give it, the new seal mark and what was left out.
 
-        No graph is built here, so that the delta stays small under load; a merge adds it.
+        No graph is built here and no recall measured, so that the delta stays small under load; a merge adds both.
         """
         rows = gather([view.delta], view.record.columns, settings.dim)
         sealed = view.delta.source.last + 1
-        entries = [build_segment(self._folder, settings, rows, with_graph=False)] if len(rows) else []
+        entries = [build_segment(self._folder, settings, rows, with_graph=False, calibrated=False)] if len(rows) else []
         return entries, sealed, purged([view.delta])
 
     def merge_due(self) -> bool:
@@ -119,16 +142,15 @@ class Maintenance:
         with self._merging:
             view = self._views.current()
             for group in _groups(view):
-                if (
-                    len(group) > 1
-                    or group[0].live.count < len(group[0].source)
-                    or _lacks_graph(group[0], view.settings)
-                ):
-                    self._rewrite(view, group, None)
+                is_whole = len(group) == 1 and group[0].live.count == len(group[0].source)
+                is_measured = _segment(group[0]).calibration is not None
+                if not is_whole or not is_measured or _lacks_graph(group[0], view.settings):
+                    # Where only the calibration is missing, the graph stays.
+                    self._rewrite(view, group, largest_graph(group, view.settings.index) if is_whole else None)
 
     def _rewrite(self, view: View, group: list[SourceView], previous: Previous | None) -> None:
         """Write the live rows of ``group`` as one segment, whose graph begins with ``previous``."""
-        settings = view.settings
+        decided, settings = self._settled(view.settings, group)
         rows = gather(group, view.record.columns, settings.dim)
         entries = []
         if len(rows):
@@ -137,7 +159,7 @@ class Maintenance:
                     self._folder, settings, rows, with_graph=True, previous=previous, should_stop=self._stop.is_set
                 )
             )
-        self._publish(_names(group), entries, purged(group))
+        self._publish(_names(group), entries, purged(group), config=decided)
 
     def compress(self, settings: CollectionConfig) -> CompressReport:
         """Encode every segment with the scheme and refine of ``settings`` and switch to them at once.
@@ -232,9 +254,10 @@ class Maintenance:
         publish = self._store.publish(Publication(removed, manifest_of, gone, config))
 
         def operation(transaction: Transaction) -> int | None:
-            if config is not None and sealed is not None:
+            if config is not None:
                 # These were checked against the schemes that the collection had when they were written.
-                for batch in self._store.delta_batches(transaction, sealed, config.dim):
+                first = self._store.manifest(transaction).sealed if sealed is None else sealed
+                for batch in self._store.delta_batches(transaction, first, config.dim):
                     check_storable(config, batch.vectors)
             generation: int | None = publish(transaction)
             return generation

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vecstore.effort import Effort
 from vecstore.filters import Filter
 from vecstore.index.bounded import refine_within
 from vecstore.index.exact import exact_search
@@ -31,6 +32,8 @@ BOUNDED_MIN = 512
 #: Rows that are scanned in the time in which a graph search expands one: that reads the vectors of a dozen neighbours
 #: at random, where a scan streams.
 SCANNED_PER_EXPANDED = 80
+#: Candidates of a filtered walk that aims for a recall, as a multiple of those that were measured without a filter.
+FILTERED_FACTOR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def joined(parts: list[Found]) -> Found:
     )
 
 
-def search_view(view: View, queries: F32, k: int, *, where: Filter | None, ef: int | None, exact: bool) -> Found:
+def search_view(view: View, queries: F32, k: int, *, where: Filter | None, effort: Effort) -> Found:
     """Find the k nearest live rows of each query.
 
     Parameters
@@ -83,40 +86,40 @@ def search_view(view: View, queries: F32, k: int, *, where: Filter | None, ef: i
         Rows a query.
     where : Filter or None
         Only rows that pass.
-    ef : int or None
-        Candidates of the graph search; None for the index's default.
-    exact : bool
-        Scan the finest copy of every allowed row.
+    effort : Effort
+        Candidates of graph walks, or the recall to reach, or an exact search; else as the collection's settings say.
     """
+    effort = effort.or_recall(view.settings.recall)
     index = view.settings.index
-    width = max(ef or (index.ef if index else 1), k)
+    usual = index.ef if index else 1
     parts = [
-        _search_source(source, queries, k, view.settings.metric, where=where, ef=width, exact=exact)
+        _search_source(source, queries, k, view.settings.metric, where=where, effort=effort, usual=usual)
         for source in view.sources
     ]
     return _merged(parts, len(queries), k)
 
 
 def _search_source(
-    view: SourceView, queries: F32, k: int, metric: Metric, *, where: Filter | None, ef: int, exact: bool
+    view: SourceView, queries: F32, k: int, metric: Metric, *, where: Filter | None, effort: Effort, usual: int
 ) -> tuple[I64, F32]:
-    """Give rows int64[q, m] (-1 for none) and distances of one source, m <= k."""
+    """Give rows int64[q, m] (-1 for none) and distances of one source, m <= k; ``usual`` is the ef of the settings."""
     allowed = view.rows(where)
     if allowed.count == 0:
         return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
     k = min(k, allowed.count)
     source = view.source
-    if exact:
+    ef = _walk_width(source, allowed, k, effort, usual)
+    depth = _scan_width(source, k, effort) if ef is None else 0
+    if depth is None:
         return exact_search(source.finest.scorer(queries, metric), len(queries), _searched(allowed), k)
     scorer = source.codes.scorer(queries, metric)
     finer = source.finest.scorer(queries, metric) if source.finest is not source.codes else scorer
     graph = source.graph
-    if graph is None or scorer.traversal is None or _scan_is_cheaper(allowed, ef):
-        depth = scan_depth(source.codes, k, refined=finer is not scorer)
-        return scan_in_stages(scorer, finer, len(queries), _searched(allowed), k, depth)
+    if ef is None or graph is None:
+        scan = scan_in_stages if effort.recall is None else scan_to_depth
+        return scan(scorer, finer, len(queries), _searched(allowed), k, depth)
     bounds = bounding(scorer) if finer is not scorer else None
-    wanted = max(RERANK_FACTOR * k, RERANK_MIN)
-    depth = min(wanted if bounds is None else max(wanted, ef), allowed.count)
+    depth = min(walk_depth(k, ef, bounded=bounds is not None), allowed.count)
     rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, max(ef, depth))
     if bounds is not None:
         bounds.rerank(rows, distances)
@@ -124,6 +127,36 @@ def _search_source(
     if finer is scorer and scorer.traversal is scorer.operands:
         return nearest_rows(rows, distances, k)
     return _scored_again(rows, finer, k)
+
+
+def _walk_width(source: RowSource, allowed: RowSet, k: int, effort: Effort, usual: int) -> int | None:
+    """Give the ef of a graph walk; None where the rows are scanned instead."""
+    if effort.exact or source.graph is None or not source.codes.scheme.capabilities.graph:
+        return None
+    if effort.recall is None:
+        ef = effort.ef or usual
+    else:
+        measured = source.calibration.walk_effort(k, effort.recall) if source.calibration else None
+        if measured is None:
+            return None
+        ef = measured if allowed.is_all else FILTERED_FACTOR * measured
+    ef = max(ef, k)
+    return None if _scan_is_cheaper(allowed, ef) else ef
+
+
+def _scan_width(source: RowSource, k: int, effort: Effort) -> int | None:
+    """Give the rows that a scan in stages scores again; None where nothing but an exact scan is known to be enough."""
+    if effort.exact:
+        return None
+    if effort.recall is None:
+        return scan_depth(source.codes, k, refined=source.finest is not source.codes)
+    return source.calibration.scan_effort(k, effort.recall) if source.calibration else None
+
+
+def walk_depth(k: int, ef: int, *, bounded: bool) -> int:
+    """Give how many rows that a graph walk of width ``ef`` found are scored again; bounds choose among all of them."""
+    wanted = max(RERANK_FACTOR * k, RERANK_MIN)
+    return max(wanted, ef) if bounded else wanted
 
 
 def scan_depth(codes: CompressedTable, k: int, *, refined: bool) -> int:
@@ -167,9 +200,17 @@ def scan_in_stages(
     if bounds is not None:
         bounded = min(max(BOUNDED_FACTOR * k, BOUNDED_MIN), total)
         return refine_within(*exact_search(bounds, n_queries, rows, bounded), finer, k)
+    return scan_to_depth(scorer, finer, n_queries, rows, k, depth)
+
+
+def scan_to_depth(
+    scorer: Scorer, finer: Scorer, n_queries: int, rows: int | I64, k: int, depth: int
+) -> tuple[I64, F32]:
+    """Find the k nearest by a quick scan whose best ``depth`` rows are scored again, bounds or not."""
     first = quick(scorer) if finer is scorer else coarse(scorer)
     if first is finer:
         return exact_search(scorer, n_queries, rows, k)
+    total = rows if isinstance(rows, int) else len(rows)
     return _scored_again(exact_search(first, n_queries, rows, min(depth, total))[0], finer, k)
 
 

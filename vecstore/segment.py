@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecstore import schemes
+from vecstore.calibration import Calibration
 from vecstore.filters import Filter, columns_of, mask
 from vecstore.index.hnsw import Graph
 from vecstore.metadata import conform, narrowed
@@ -51,6 +52,11 @@ class RowSource(Protocol):
     @property
     def graph(self) -> Graph | None:
         """The graph over ``codes``, if there is one."""
+        ...
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What is known of the recall of its searches, if it was measured."""
         ...
 
     def lookup(self, rows: I64) -> F32:
@@ -143,6 +149,12 @@ class Segment:
         file = self._files.arrays(segment_files.GRAPH)
         file.check_all()
         return Graph.open(file.arrays, len(self))
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What was measured when the segment was written; None for segments of a seal, and of old releases."""
+        stored = self.description.calibration
+        return None if stored is None else Calibration.from_dict(stored)
 
     @cached_property
     def _table(self) -> pa.Table:

@@ -285,6 +285,23 @@ def as_count(value: Any, *, name: str, limit: int) -> int:
     return count
 
 
+def as_recall(value: Any, *, name: str) -> float:
+    """Give a share above 0 and at most 1.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Not a number, or outside.
+    """
+    try:
+        share = float("nan") if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError):
+        share = float("nan")
+    if not 0 < share <= 1:
+        raise InvalidArgumentError(f"{name}: expected a number above 0 and at most 1, got {value!r}", field=name)
+    return share
+
+
 def as_ids(ids: Any, *, name: str = "ids") -> IdArray:
     """Give ``ids`` as int64[n] or as an object array of n strings.
 

@@ -14,6 +14,7 @@ from vecstore.cli.main import cli
 
 def test_the_commands_are_those_documented():
     assert sorted(cli.commands) == [
+        "advise",
         "bench",
         "compress",
         "delete",

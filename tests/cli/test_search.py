@@ -57,7 +57,7 @@ def test_with_string_ids(run, tmp_path, vectors):
     assert [hit["id"] for hit in found] == [f"k{i - 100}" for i in nearest(vectors, vectors[4], 4)[1:]]
 
 
-@pytest.mark.parametrize("arguments", [[], ["--exact"], ["--ef", "200"]])
+@pytest.mark.parametrize("arguments", [[], ["--exact"], ["--ef", "200"], ["--recall", "0.9"]])
 def test_with_many_queries(run, store, tmp_path, vectors, arguments):
     np.save(tmp_path / "q.npy", vectors[:3])
     found = lines(run("search", store, "docs", "--queries", tmp_path / "q.npy", "-k", 2, "--json", *arguments))

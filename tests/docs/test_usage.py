@@ -61,6 +61,10 @@ def test_the_filters_of_the_table_are_taken(tmp_path):
             assert vecstore.filters.parse(text) == eval(code.replace("\\|", "|"), names)
 
 
+def test_the_example_of_advice_works(tmp_path):
+    assert "chosen" in run(block("python advise"), tmp_path)
+
+
 def test_the_example_of_fitting_works(tmp_path):
     printed = run(block("python fit"), tmp_path)
     assert printed.startswith("mde (closed form): 2,000 rows of 1 field, ")

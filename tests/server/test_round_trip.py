@@ -90,6 +90,8 @@ def test_exist_ok_gives_the_existing_collection(remote):
         {"k": 7, "exact": True, "columns": ["year"]},
         {"k": 7, "columns": []},
         {"k": 200, "ef": 300},
+        {"k": 3, "recall": 0.9},
+        {"k": 3, "recall": 1},
         {"k": 5, "where": "year > 9000"},
     ],
 )
@@ -98,6 +100,37 @@ def test_search(pair, options):
     queries = np.random.default_rng(1).standard_normal((4, DIM)).astype(np.float32)
     assert_same_hits(far.search(queries, **options), near.search(queries, **options))
     assert_same_hits(far.search(queries[0].tolist(), **options), near.search(queries[0], **options))
+
+
+def test_search_for_a_recall(store, remote):
+    far = remote.create_collection("many", dim=DIM, metric="l2", scheme="binary", refine="int8", index=None)
+    far.insert(*rows(600))
+    assert far.stats() == store.collection("many").stats()
+    far.optimize()
+    assert far.stats() == store.collection("many").stats()
+    assert far.stats().segments[0]["calibration"]["scan"]
+    queries = np.random.default_rng(1).standard_normal((4, DIM)).astype(np.float32)
+    for recall in (0.5, 0.9):
+        assert_same_hits(far.search(queries, recall=recall), store.collection("many").search(queries, recall=recall))
+    with pytest.raises(vecstore.InvalidArgumentError, match="recall"):
+        far.search(queries, recall=0.9, ef=20)
+
+
+def test_a_scheme_that_is_chosen_by_itself(store, remote):
+    far = remote.create_collection("chosen", dim=DIM, metric="l2", scheme={"scheme": "auto", "target_recall": 0.8})
+    assert far.config == store.collection("chosen").config
+    assert far.config.scheme["scheme"] == "auto"
+    far.insert(*rows(1_000))
+    far.flush()
+    assert far.config == store.collection("chosen").config
+    assert far.config.scheme["scheme"] != "auto"
+    assert far.config.recall is not None
+    assert far.compress("auto").rows == 1_000
+    with pytest.raises(vecstore.InvalidArgumentError, match="auto"):
+        far.compress("auto", refine="int8")
+    with pytest.raises(vecstore.InvalidArgumentError, match="recall"):
+        remote.create_collection("wrong", dim=DIM, recall=2)
+    assert remote.create_collection("aims", dim=DIM, recall=0.9).config.recall == 0.9
 
 
 def test_get_keeps_order_gaps_and_choices(pair):

@@ -170,6 +170,18 @@ def test_plans_take_the_most_parts_that_divide_the_dimensions():
         Mgqe.plan(shape, 0.5, parameters={"parts": 5})
 
 
+def test_without_frequencies_the_longest_rows_are_hot(rng):
+    """Tiers of a collection: no ids are frequent there, but errors of long rows move the most inner products."""
+    matrix = rng.normal(size=(500, 8)).astype(np.float32) * rng.lognormal(0, 1, 500)[:, None].astype(np.float32)
+    lengths = np.linalg.norm(matrix, axis=1)
+    table = Mgqe(parts=4, hot_share=0.3).fit(matrix, seed=2)
+    hot = reference.bits_of(table.arrays()["words"])[:500]
+    assert lengths[hot].min() >= lengths[~hot].max()
+    in_order = Mgqe(parts=4, hot_share=0.3).fit(matrix, frequency=np.arange(500)[::-1].copy(), seed=2)
+    lost = [np.square(t.lookup(np.arange(500)) - matrix).sum() for t in (table, in_order)]
+    assert lost[0] < 0.8 * lost[1]
+
+
 @pytest.mark.parametrize("hot_share", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("parts", [1, 3, 4, 12])
 def test_fitted_tables_decode_and_score_by_their_codes(rng, parts, hot_share):

@@ -108,7 +108,7 @@ def fit_command(
                 frequency=counts,
                 parameters=parameters,
                 seed=seed,
-                on_progress=_advancing(advance, sum(sizes.values())),
+                on_progress=advancing(advance, sum(sizes.values())),
             )
         for warning in caught:
             console.note(str(warning.message), quiet=quiet)
@@ -131,7 +131,7 @@ def _settings(scheme: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, settings
 
 
-def _advancing(advance: Callable[[int], None], rows: int) -> Callable[[int, int], None]:
+def advancing(advance: Callable[[int], None], rows: int) -> Callable[[int, int], None]:
     """Give what takes (done, in all), whatever is counted, and moves a bar of ``rows``."""
     shown = 0
 

@@ -183,7 +183,7 @@ def _show_details(figures: dict[str, Any]) -> None:
     if figures["bytes_per_vector"]:
         console.show_table("Bytes per vector", ("part", "bytes", "ratio to float32"), _byte_rows(figures))
     if figures["segments"]:
-        headings = ("segment", "rows", "deleted", "scheme", "refine", "graph", "bytes")
+        headings = ("segment", "rows", "deleted", "scheme", "refine", "graph", "recall measured", "bytes")
         console.show_table("Segments", headings, [_segment_row(segment) for segment in figures["segments"]])
 
 
@@ -204,4 +204,5 @@ def _byte_rows(figures: dict[str, Any]) -> list[tuple[str, float, float | None]]
 
 def _segment_row(segment: dict[str, Any]) -> list[object]:
     names = ("segment", "rows", "deleted", "scheme", "refine")
-    return [*(segment[name] for name in names), "yes" if segment["graph"] else "no", sum(segment["bytes"].values())]
+    states = ("yes" if segment[name] else "no" for name in ("graph", "calibration"))
+    return [*(segment[name] for name in names), *states, sum(segment["bytes"].values())]

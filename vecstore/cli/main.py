@@ -8,6 +8,7 @@ from typing import IO, Any
 import click
 
 import vecstore
+from vecstore.cli.advising import advise_command
 from vecstore.cli.benching import bench_command
 from vecstore.cli.changing import compress_command, delete_command, drop_command, optimize_command
 from vecstore.cli.fitting import fit_command
@@ -105,6 +106,7 @@ for _command in (
     list_command,
     verify_command,
     compress_command,
+    advise_command,
     optimize_command,
     delete_command,
     drop_command,

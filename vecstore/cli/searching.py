@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="Hits a query.")
 @where_option
 @click.option("--ef", type=click.IntRange(1), help="Candidates kept by the graph search: more finds more, slower.")
+@click.option("--recall", type=float, help="Share of the true nearest to find, e.g. 0.95, instead of --ef.")
 @click.option("--exact", is_flag=True, help="Compare with every row.")
 @json_option
 def search_command(
@@ -50,6 +51,7 @@ def search_command(
     k: int,
     where: str | None,
     ef: int | None,
+    recall: float | None,
     exact: bool,
     as_json: bool,
 ) -> None:
@@ -67,7 +69,7 @@ def search_command(
         else:
             matrix = _parse_vector(vector) if vector is not None else _read(queries)
         # The stored row is its own nearest: one more is asked for, and it is taken out.
-        found = chosen.search(matrix, k if own is None else k + 1, where=where, ef=ef, exact=exact)
+        found = chosen.search(matrix, k if own is None else k + 1, where=where, ef=ef, recall=recall, exact=exact)
         hits = [[hit for hit in row if own is None or hit.id != own][:k] for row in found]
     if as_json:
         _print_lines(hits)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vecstore.api import (
-    MAX_EF,
     MAX_K,
     MAX_SCAN_BATCH,
     SCAN_BATCH,
@@ -15,6 +14,7 @@ from vecstore.api import (
 )
 from vecstore.client.streams import receive_batches, send_chunks
 from vecstore.config import with_transform
+from vecstore.effort import as_effort
 from vecstore.errors import InvalidArgumentError, LimitError
 from vecstore.metadata import as_metadata
 from vecstore.types import Hits, Metadata, Point, as_count, as_ids, as_matrix, as_queries, refuse_duplicates
@@ -244,19 +244,21 @@ class RemoteCollection:
         *,
         where: str | Filter | None = None,
         ef: int | None = None,
+        recall: float | None = None,
         exact: bool = False,
         columns: Sequence[str] | None = None,
     ) -> Hits:
         """Give the k nearest rows of each query."""
         k = as_count(k, name="k", limit=MAX_K)
-        ef = None if ef is None else as_count(ef, name="ef", limit=MAX_EF)
+        effort = as_effort(ef, recall, exact)
         request = points_pb2.SearchRequest(
             collection=self._name,
             queries=vectors_to_message(as_queries(queries, dim=self._dim)),
             k=k,
             where=_filter_text(where),
-            ef=ef,
-            exact=exact,
+            ef=effort.ef,
+            recall=effort.recall,
+            exact=effort.exact,
             columns=columns_to_message(columns),
         )
         return hits_from_message(self._transport.call(self._points.Search, request))

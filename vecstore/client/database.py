@@ -9,7 +9,7 @@ from vecstore.client.table import RemoteTable, lookup_many, put_table
 from vecstore.config import HnswConfig, as_index, with_transform
 from vecstore.errors import InvalidArgumentError
 from vecstore.table_api import KEEP_VERSIONS, MAX_KEEP, OnUnknown
-from vecstore.types import MAX_DIM, Metric, as_count
+from vecstore.types import MAX_DIM, Metric, as_count, as_recall
 from vecstore.v1 import admin_pb2, collections_pb2, tables_pb2
 from vecstore.wire.records import config_from_message, hnsw_to_message, metric_to_message, scheme_to_message
 
@@ -67,6 +67,7 @@ class RemoteDatabase:
         refine: str | dict[str, Any] | None = None,
         transform: str | None = None,
         index: HnswConfig | None = HnswConfig(),  # noqa: B008 - frozen
+        recall: float | None = None,
         exist_ok: bool = False,
     ) -> RemoteCollection:
         """Create a collection."""
@@ -80,6 +81,7 @@ class RemoteDatabase:
             hnsw=None if index is None else hnsw_to_message(index),
             no_index=collections_pb2.NoIndex() if index is None else None,
             exist_ok=exist_ok,
+            recall=None if recall is None else as_recall(recall, name="recall"),
         )
         answer = self._transport.call(self._transport.collections.Create, request)
         return self._handle(name, answer.config)

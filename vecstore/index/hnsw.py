@@ -148,6 +148,24 @@ class Graph:
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self.arrays().values())
 
+    @property
+    def lower_rows(self) -> I64:
+        """Rows that are on level 0 only and are not where searches start, ascending."""
+        is_lower = np.ones(self.links.rows, np.bool_)
+        is_lower[self.links.nodes] = False
+        if not len(self.links.nodes):
+            is_lower[self.links.entry] = False
+        return np.flatnonzero(is_lower)
+
+    def bypassing(self, rows: I64) -> Graph:
+        """Give a graph in which walks go past ``rows``, some of :attr:`lower_rows`: they can be found and lead nowhere.
+
+        For such a row as a query the walk is that of a query which is not stored.
+        """
+        levels = self.levels()
+        levels.level0[rows] = -1
+        return _assembled(levels)
+
     def search(
         self,
         scorer: Scorer,

@@ -55,6 +55,8 @@ class Alpt(Scheme, frozen=True, kw_only=True, tag="alpt"):
         posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("codes", "scales")
+    #: Not tried: rows as int8 and int16 have them, which take less time to fit.
+    advised: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
     bits: Literal[8, 16] = 8
     initial_step: float | None = None

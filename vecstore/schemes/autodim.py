@@ -60,6 +60,8 @@ class Autodim(Scheme, frozen=True, kw_only=True, tag="autodim"):
         searched=True,
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
+    #: Not tried: as for mde.
+    advised: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
     width: int
     version: Literal[1] = 1

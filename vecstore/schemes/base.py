@@ -186,6 +186,8 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
 
     ``row_arrays`` names the arrays that have one entry a row; all others are shared by the whole table.
     ``field_parameters`` are the settings that differ from the defaults where the scheme holds fields of an embedding.
+    ``advised`` are the settings, beside those that a budget decides, with which the advisor tries the scheme for
+    collections; none where another scheme is always better there.
     """
 
     name: ClassVar[str]
@@ -194,6 +196,7 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
     capabilities: ClassVar[Capabilities]
     row_arrays: ClassVar[tuple[str, ...]]
     field_parameters: ClassVar[Mapping[str, Any]] = {}
+    advised: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
 
     @classmethod
     @abstractmethod

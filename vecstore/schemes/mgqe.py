@@ -42,8 +42,9 @@ class Mgqe(Scheme, frozen=True, kw_only=True, tag="mgqe"):
     """A row is ``parts`` centroids side by side, each of dim / parts floats: one code a part.
 
     The most frequent rows choose among 256 centroids a part (8 bits), all others among the first 64 of them (6 bits).
-    Without frequencies no row is known to be rare: plans then make all rows hot, which is plain product quantisation,
-    and where a share is given nevertheless, the first rows are the hot ones.
+    Without frequencies no row is known to be rare: plans then make all rows hot, which is plain product quantisation.
+    Where a share is given nevertheless, as for a collection, a fitted table takes the longest rows for the hot ones:
+    their errors are the largest, and inner products find them most often. Rows of one length are taken in order.
 
     Attributes
     ----------
@@ -68,6 +69,8 @@ class Mgqe(Scheme, frozen=True, kw_only=True, tag="mgqe"):
         posthoc=True, fitting=Fitting.CODEC, appendable=False, exact=False, graph=True, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
+    #: Not tried: without frequencies it is pq, whose 4 bits are scanned many times as fast.
+    advised: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
     parts: int
     hot_share: float = _HOT_SHARE
@@ -135,13 +138,14 @@ class Mgqe(Scheme, frozen=True, kw_only=True, tag="mgqe"):
     ) -> MgqeTable:
         """Compute centroids of ``vectors`` float32[n, dim] by k-means, part by part, and give each row its nearest.
 
-        This is product quantisation (Jegou, Douze and Schmid, TPAMI 2011) in tiers by ``frequency``, not the learned
-        codes of the paper, which the trainable layer has.
+        This is product quantisation (Jegou, Douze and Schmid, TPAMI 2011) in tiers by ``frequency``, or by the lengths
+        of rows where there is none, not the learned codes of the paper, which the trainable layer has.
         """
         matrix = table_matrix(vectors)
         shape = TableShape(*matrix.shape)
         width = self.width(shape.dim)
-        hot = most_frequent(shape.rows, self.hot_rows(shape.rows), frequency)
+        weights = np.square(matrix, dtype=np.float64).sum(axis=1) if frequency is None else frequency
+        hot = most_frequent(shape.rows, self.hot_rows(shape.rows), weights)
         codebook = np.empty((self.parts, HOT_CENTROIDS, width), np.float32)
         codes = np.empty((shape.rows, self.parts), np.uint8)
         generator = np.random.default_rng(seed)

@@ -15,7 +15,7 @@ from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore.kernels.bitmaps import BLOCK_WORDS, fill_places, is_set, rank
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.checks import stored_array
-from vecstore.types import I64, U32, U64, ArrayForm, Mask
+from vecstore.types import F64, I64, U32, U64, ArrayForm, Mask
 
 __all__ = [
     "bitmap_forms",
@@ -92,8 +92,10 @@ def stored_bitmap(
     return frozen(words), frozen(ranks)
 
 
-def most_frequent(n_rows: int, count: int, frequency: I64 | None) -> Mask:
+def most_frequent(n_rows: int, count: int, frequency: I64 | F64 | None) -> Mask:
     """Mark the ``count`` most frequent of ``n_rows`` ids, bool[n_rows]; among equals, and without counts, the first.
+
+    Anything else that is larger for rows that matter more will do as ``frequency``.
 
     Raises
     ------

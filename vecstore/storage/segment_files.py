@@ -59,6 +59,8 @@ class Description(Sealing, frozen=True, kw_only=True):
         Configs of the codes and of the finer copy.
     graph : dict or None
         Settings the graph was built with.
+    calibration : dict or None
+        Recall by effort, as measured on rows held out; None where nothing was measured.
     files : dict of str to FileEntry
         By file name.
     bytes : dict of str to int
@@ -78,6 +80,7 @@ class Description(Sealing, frozen=True, kw_only=True):
     scheme: dict[str, Any]
     refine: dict[str, Any] | None = None
     graph: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
     bytes: dict[str, int]
     golden: dict[str, Golden]
 
@@ -106,6 +109,7 @@ class SegmentContent:
     refine: StoredTable | None = None
     graph: Mapping[str, NDArray[Any]] | None = None
     graph_config: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
 
 
 def write_segment(folder: Path, content: SegmentContent) -> str:
@@ -141,6 +145,7 @@ def write_segment(folder: Path, content: SegmentContent) -> str:
             scheme=content.codes.scheme,
             refine=content.refine.scheme if content.refine else None,
             graph=content.graph_config,
+            calibration=content.calibration,
             files=files.entries,
             bytes=parts,
             golden=golden,

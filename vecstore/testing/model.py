@@ -174,6 +174,7 @@ class ModelCollection:
         *,
         where: Where = None,
         ef: int | None = None,
+        recall: float | None = None,  # noqa: ARG002 - always 1
         exact: bool = False,  # noqa: ARG002 - always is
         columns: Sequence[str] | None = None,
     ) -> Hits:

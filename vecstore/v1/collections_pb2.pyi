@@ -47,21 +47,23 @@ class NoIndex(_message.Message):
     def __init__(self) -> None: ...
 
 class CollectionConfig(_message.Message):
-    __slots__ = ("dim", "metric", "scheme", "refine", "index")
+    __slots__ = ("dim", "metric", "scheme", "refine", "index", "recall")
     DIM_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
     SCHEME_FIELD_NUMBER: _ClassVar[int]
     REFINE_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
     dim: int
     metric: Metric
     scheme: Scheme
     refine: Scheme
     index: Hnsw
-    def __init__(self, dim: _Optional[int] = ..., metric: _Optional[_Union[Metric, str]] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., refine: _Optional[_Union[Scheme, _Mapping]] = ..., index: _Optional[_Union[Hnsw, _Mapping]] = ...) -> None: ...
+    recall: float
+    def __init__(self, dim: _Optional[int] = ..., metric: _Optional[_Union[Metric, str]] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., refine: _Optional[_Union[Scheme, _Mapping]] = ..., index: _Optional[_Union[Hnsw, _Mapping]] = ..., recall: _Optional[float] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
-    __slots__ = ("name", "dim", "metric", "scheme", "refine", "hnsw", "no_index", "exist_ok")
+    __slots__ = ("name", "dim", "metric", "scheme", "refine", "hnsw", "no_index", "exist_ok", "recall")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIM_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +72,7 @@ class CreateRequest(_message.Message):
     HNSW_FIELD_NUMBER: _ClassVar[int]
     NO_INDEX_FIELD_NUMBER: _ClassVar[int]
     EXIST_OK_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
     name: str
     dim: int
     metric: Metric
@@ -78,7 +81,8 @@ class CreateRequest(_message.Message):
     hnsw: Hnsw
     no_index: NoIndex
     exist_ok: bool
-    def __init__(self, name: _Optional[str] = ..., dim: _Optional[int] = ..., metric: _Optional[_Union[Metric, str]] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., refine: _Optional[_Union[Scheme, _Mapping]] = ..., hnsw: _Optional[_Union[Hnsw, _Mapping]] = ..., no_index: _Optional[_Union[NoIndex, _Mapping]] = ..., exist_ok: _Optional[bool] = ...) -> None: ...
+    recall: float
+    def __init__(self, name: _Optional[str] = ..., dim: _Optional[int] = ..., metric: _Optional[_Union[Metric, str]] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., refine: _Optional[_Union[Scheme, _Mapping]] = ..., hnsw: _Optional[_Union[Hnsw, _Mapping]] = ..., no_index: _Optional[_Union[NoIndex, _Mapping]] = ..., exist_ok: _Optional[bool] = ..., recall: _Optional[float] = ...) -> None: ...
 
 class CreateResponse(_message.Message):
     __slots__ = ("config",)
@@ -160,7 +164,7 @@ class ColumnType(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
 
 class SegmentStats(_message.Message):
-    __slots__ = ("segment", "rows", "deleted", "scheme", "refine", "graph", "bytes")
+    __slots__ = ("segment", "rows", "deleted", "scheme", "refine", "graph", "bytes", "calibration")
     class BytesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +179,7 @@ class SegmentStats(_message.Message):
     REFINE_FIELD_NUMBER: _ClassVar[int]
     GRAPH_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     segment: str
     rows: int
     deleted: int
@@ -182,7 +187,8 @@ class SegmentStats(_message.Message):
     refine: str
     graph: bool
     bytes: _containers.ScalarMap[str, int]
-    def __init__(self, segment: _Optional[str] = ..., rows: _Optional[int] = ..., deleted: _Optional[int] = ..., scheme: _Optional[str] = ..., refine: _Optional[str] = ..., graph: _Optional[bool] = ..., bytes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    calibration: str
+    def __init__(self, segment: _Optional[str] = ..., rows: _Optional[int] = ..., deleted: _Optional[int] = ..., scheme: _Optional[str] = ..., refine: _Optional[str] = ..., graph: _Optional[bool] = ..., bytes: _Optional[_Mapping[str, int]] = ..., calibration: _Optional[str] = ...) -> None: ...
 
 class FlushRequest(_message.Message):
     __slots__ = ("name",)

@@ -122,7 +122,7 @@ class CountResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "queries", "k", "where", "ef", "exact", "columns")
+    __slots__ = ("collection", "queries", "k", "where", "ef", "exact", "columns", "recall")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     QUERIES_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +130,7 @@ class SearchRequest(_message.Message):
     EF_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
     collection: str
     queries: _common_pb2.Vectors
     k: int
@@ -137,7 +138,8 @@ class SearchRequest(_message.Message):
     ef: int
     exact: bool
     columns: _common_pb2.Columns
-    def __init__(self, collection: _Optional[str] = ..., queries: _Optional[_Union[_common_pb2.Vectors, _Mapping]] = ..., k: _Optional[int] = ..., where: _Optional[str] = ..., ef: _Optional[int] = ..., exact: _Optional[bool] = ..., columns: _Optional[_Union[_common_pb2.Columns, _Mapping]] = ...) -> None: ...
+    recall: float
+    def __init__(self, collection: _Optional[str] = ..., queries: _Optional[_Union[_common_pb2.Vectors, _Mapping]] = ..., k: _Optional[int] = ..., where: _Optional[str] = ..., ef: _Optional[int] = ..., exact: _Optional[bool] = ..., columns: _Optional[_Union[_common_pb2.Columns, _Mapping]] = ..., recall: _Optional[float] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("counts", "ids", "distances", "metadata_arrow", "k")

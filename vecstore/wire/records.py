@@ -160,6 +160,7 @@ def config_to_message(config: CollectionConfig) -> collections_pb2.CollectionCon
         scheme=scheme_to_message(config.scheme),
         refine=None if config.refine is None else scheme_to_message(config.refine),
         index=None if config.index is None else hnsw_to_message(config.index),
+        recall=config.recall,
     )
 
 
@@ -177,6 +178,7 @@ def config_from_message(message: collections_pb2.CollectionConfig) -> Collection
         scheme=_json_scheme(message.scheme, "scheme"),
         refine=_json_scheme(message.refine, "refine") if message.HasField("refine") else None,
         index=hnsw_from_message(message.index) if message.HasField("index") else None,
+        recall=message.recall if message.HasField("recall") else None,
     )
 
 
@@ -200,6 +202,7 @@ def stats_to_message(stats: CollectionStats) -> collections_pb2.StatsResponse:
                 refine=segment["refine"],
                 graph=segment["graph"],
                 bytes=segment["bytes"],
+                calibration=_optional_json(segment["calibration"]),
             )
             for segment in stats.segments
         ],
@@ -224,6 +227,7 @@ def stats_from_message(message: collections_pb2.StatsResponse) -> CollectionStat
                 "scheme": segment.scheme,
                 "refine": segment.refine if segment.HasField("refine") else None,
                 "graph": segment.graph,
+                "calibration": decode_json(segment.calibration.encode()) if segment.HasField("calibration") else None,
                 "bytes": dict(segment.bytes),
             }
             for segment in message.segments
@@ -233,6 +237,10 @@ def stats_from_message(message: collections_pb2.StatsResponse) -> CollectionStat
         id_type=message.id_type,
         columns={column.name: column.type for column in message.columns},
     )
+
+
+def _optional_json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else encode_json(value).decode()
 
 
 def report_to_message(report: CompressReport) -> collections_pb2.CompressResponse:

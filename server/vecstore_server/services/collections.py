@@ -43,6 +43,7 @@ class CollectionsService(CollectionsServicer):
             scheme=scheme_from_message(request.scheme, field="scheme") if request.HasField("scheme") else "full",
             refine=scheme_from_message(request.refine, field="refine") if request.HasField("refine") else None,
             index=_index(request),
+            recall=request.recall if request.HasField("recall") else None,
             exist_ok=request.exist_ok,
         )
         return collections_pb2.CreateResponse(config=config_to_message(collection.config))

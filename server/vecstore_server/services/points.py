@@ -101,6 +101,7 @@ class PointsService(PointsServicer):
             request.k,
             where=_where(request),
             ef=request.ef if request.HasField("ef") else None,
+            recall=request.recall if request.HasField("recall") else None,
             exact=request.exact,
             columns=_columns(request),
         )
