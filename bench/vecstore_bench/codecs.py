@@ -49,12 +49,12 @@ def score(data: DataSet, found: I64) -> float:
     return recall(found, data.neighbours, _K) if data.relevant is None else ndcg(found, data.relevant, _K)
 
 
-def two_stage(codes: CompressedTable, finest: CompressedTable, queries: F32, metric: Metric) -> I64:
-    """Give int64[q, 10] as a collection without a graph finds them: candidates on the codes, scored again."""
+def two_stage(codes: CompressedTable, finest: CompressedTable, queries: F32, metric: Metric, k: int = _K) -> I64:
+    """Give int64[q, k] as a collection without a graph finds them: candidates on the codes, scored again."""
     scorer = codes.scorer(queries, metric)
     finer = scorer if finest is codes else finest.scorer(queries, metric)
-    depth = scan_depth(codes, _K, refined=finest is not codes)
-    return scan_in_stages(scorer, finer, len(queries), codes.shape.rows, _K, depth)[0]
+    depth = scan_depth(codes, k, refined=finest is not codes)
+    return scan_in_stages(scorer, finer, len(queries), codes.shape.rows, k, depth)[0]
 
 
 def _label(table: CompressedTable) -> str:

@@ -38,9 +38,10 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "fit": Entry("vecstore_bench.fit", "Fit schemes to real vectors; bytes, relative error, cosine, seconds."),
         "ingest": Entry("vecstore_bench.ingest", "Durable inserts, reopening, resident memory."),
         "lookup": Entry("vecstore_bench.lookup", "Look-ups of frozen tables against torch and a plain copy."),
+        "retrieval": Entry("vecstore_bench.retrieval", "Encode a corpus any way; recall, nDCG, bytes, speed."),
         "report": Entry("vecstore_bench.report.command", "One HTML file of a run: plots, advice, table, methods."),
         "scores": Entry("vecstore_bench.scores", "Scoring of compressed tables against decoding them first."),
-        "search": Entry("vecstore_bench.search", "Search against hnswlib at equal recall; bytes; filters."),
+        "search": Entry("vecstore_bench.search", "Search against other libraries and databases at equal recall."),
     }
 )
 

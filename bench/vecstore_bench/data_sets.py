@@ -3,8 +3,8 @@
 A data set is a folder. ``vectors.npz`` has ``base`` (or ``corpus``) and perhaps ``queries``, which may be in
 ``queries.npz`` too. Beside it is ``groundtruth_<metric>.npz`` with ``neighbors``, or there are judgements of texts:
 ``corpus.parquet`` (``doc_id``), ``queries.parquet`` (``query_id``) and ``qrels.parquet`` (``query_id``, ``doc_id``,
-perhaps ``relevance``); of these, the ``split`` named ``test`` where there is one. There may be ``filters.json`` (name ->
-``expression``) over columns of ``meta.parquet``, with the nearest rows that pass in ``groundtruth_filtered.npz``.
+perhaps ``relevance``); of these, the ``split`` named ``test`` where there is one. There may be ``filters.json`` (name
+-> ``expression``) over columns of ``meta.parquet``, with the nearest rows that pass in ``groundtruth_filtered.npz``.
 
 The folder of all data sets is named by an option, or by the environment variable ``VECSTORE_DATA``.
 """
