@@ -3,8 +3,8 @@
 ``vecstore bench retrieval --data scifact --schemes all --budgets 0.25,0.1 --out runs/scifact``. DATA is a folder with
 neighbours or judgements (bench/README.md). Each codec, alone and with ``--transforms`` in front and ``--refine``
 behind, at each budget and seed, is a cell, run in a process of its own. The budget is that of the codes; the bytes of a
-result have the finer copy too. Results are kept one JSON line a cell: a command that was stopped goes on where it was, and
-``vecstore bench report`` shows them.
+result have the finer copy too. Results are kept one JSON line a cell: a command that was stopped goes on where it was,
+and ``vecstore bench report`` shows them.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def cells_of(
     help="Names, separated by commas; 'all' that are made for a matrix, 'paper', 'every'.",
 )
 @click.option(
-    "--budgets", callback=numbers, default="0.5,0.25,0.125,0.0625", show_default=True, help="Fractions, or bytes."
+    "--budgets", callback=numbers, default="0.5,0.27,0.125,0.0625", show_default=True, help="Fractions, or bytes."
 )
 @click.option(
     "--transforms", callback=words, default=NONE, show_default=True, help="Such as none,pca:128,centre|rotate."
@@ -145,8 +145,11 @@ def _table(results: Sequence[dict[str, Any]]) -> Table:
             figures = [f"{line[name]:.4f}" for name in qualities]
             speed, fit = f"{line['queries_to_float32']:.2f}", f"{line['fit_seconds']:.1f}"
             table.add_row(*cell, f"{line['bytes_per_vector']:.1f}", *figures, speed, fit)
+        elif line["status"] == "infeasible":
+            rows = line["full_bytes"] / (4 * line["dim"])
+            table.add_row(*cell, f"needs {line['floor_bytes'] / rows:.1f}")
         else:
-            table.add_row(*cell, line["status"], line["error"][:60])
+            table.add_row(*cell, line["status"])
     return table
 
 
