@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vecstore.schemes import get, names
-from vecstore_bench.data_sets import folder_of
+from vecstore_bench.data_sets import folder_of, load
 from vecstore_bench.machines import facts
 from vecstore_bench.options import numbers, words
 from vecstore_bench.retrieval_cell import NONE, Cell, Experiment, run_alone
@@ -113,7 +113,8 @@ def main(
 ) -> None:
     """Run all cells that are not done, and print the table."""
     place = folder_of(data, folder).resolve()
-    experiment = Experiment(data=place.name, folder=str(place.parent), **limits)
+    dim = load(place.name, place.parent).base.shape[1]
+    experiment = Experiment(data=place.name, folder=str(place.parent), dim=dim, **limits)
     results = Results(out, experiment, Cell)
     about = facts(_PACKAGES)
     (out / "machine.json").write_text(json.dumps(about, indent=1), encoding="utf-8")

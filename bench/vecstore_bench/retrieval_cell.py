@@ -45,6 +45,8 @@ class Experiment:
         Name of the data set.
     folder : str
         That it is in.
+    dim : int
+        Of its vectors.
     rows : int or None
         Rows of it that are encoded; all where None.
     queries : int
@@ -57,6 +59,7 @@ class Experiment:
 
     data: str
     folder: str
+    dim: int
     rows: int | None = None
     queries: int = 500
     timed: int = 32
@@ -129,7 +132,7 @@ def run_cell(experiment: Experiment, cell: Cell, data: DataSet | None = None) ->
     """
     data = data or experiment.load()
     shape = TableShape(*data.base.shape)
-    result: Result = {**_labels(experiment, cell), "dim": shape.dim, "full_bytes": shape.float32_bytes}
+    result: Result = {**_labels(experiment, cell), "full_bytes": shape.float32_bytes}
     result["asked_bytes"] = allowed_bytes(shape, cell.budget)
     with PeakMemory() as memory:
         started = time.perf_counter()
@@ -161,7 +164,7 @@ def run_alone(experiment: Experiment, cell: Cell) -> Result:
 
 
 def _labels(experiment: Experiment, cell: Cell) -> Result:
-    return {"dataset": experiment.data, "scheme": cell.scheme, **asdict(cell)}
+    return {"dataset": experiment.data, "dim": experiment.dim, "scheme": cell.scheme, **asdict(cell)}
 
 
 def _encode_seconds(codes: CompressedTable, vectors: F32) -> float | None:
