@@ -23,6 +23,8 @@ __all__ = ["PEERS", "PLACE", "Opened", "Vecstore", "places"]
 
 _NAME = "rows"
 _BATCH = 1_000
+#: Bytes of an id in a segment.
+_ID_BYTES = 8
 #: Metadata column: the rows' places in a random order, by which filters of any share can be made.
 PLACE = "place"
 _GRAPH = HnswConfig(M=M, ef_construction=EF_CONSTRUCTION, seed=SEED)
@@ -69,8 +71,10 @@ class Vecstore(Peer):
 
     Attributes
     ----------
-    scheme, refine, transform, budget
+    scheme, refine
         See :meth:`vecstore.api.Collection.compress`.
+    share : float or None
+        Of the float32 rows' bytes, what codes and ids may take together; None where the scheme has all its parameters.
     graph : bool
         Whether it has one.
     exact : bool
@@ -80,8 +84,7 @@ class Vecstore(Peer):
     name: str
     scheme: str | Mapping[str, Any]
     refine: str | None = None
-    transform: str | None = None
-    budget: float | None = None
+    share: float | None = None
     graph: bool = True
     exact: bool = False
     package: str = field(default="vecstore")
@@ -101,7 +104,8 @@ class Vecstore(Peer):
         column = pa.array(places(rows))
         metadata = pa.table({PLACE: column}) if data.metadata is None else data.metadata.append_column(PLACE, column)
         scheme = self.scheme if isinstance(self.scheme, str) else dict(self.scheme)
-        config = requested(scheme, transform=self.transform, budget=self.budget, shape=TableShape(rows, dim))
+        budget = None if self.share is None else int(rows * (4 * dim * self.share - _ID_BYTES))
+        config = requested(scheme, transform=None, budget=budget, shape=TableShape(rows, dim))
         settings = StoreConfig(threads=threads, background=False, durability="relaxed")
         with vecstore.open(folder, settings=settings) as database:
             docs = database.create_collection(
@@ -135,6 +139,6 @@ PEERS = (
     Vecstore("full-graph", "full"),
     Vecstore("rabitq-graph", {"scheme": "rabitq", "bits": 1}, refine="int8"),
     Vecstore("rabitq-scan", {"scheme": "rabitq", "bits": 1}, refine="int8", graph=False),
-    Vecstore("pq-scan", {"scheme": "pq", "bits": 4}, refine="int8", budget=1 / 16, graph=False),
+    Vecstore("pq-scan", {"scheme": "pq", "bits": 4}, refine="int8", share=1 / 16, graph=False),
     Vecstore("exact", "full", graph=False, exact=True),
 )
