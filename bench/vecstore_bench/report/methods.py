@@ -118,8 +118,8 @@ def methods_of(comparisons: Sequence[Comparison], advice: Sequence[Sequence[Advi
 
 
 def _schemes(comparison: Comparison) -> set[str]:
-    cells = (*comparison.infeasible, *comparison.failed)
-    return {codec_of(one.scheme) for one in (*comparison.entries, *cells)}
+    missed = [cell.scheme for cell in (*comparison.infeasible, *comparison.failed)]
+    return {codec_of(name) for name in (*(entry.scheme for entry in comparison.entries), *missed)}
 
 
 def _method(name: str, comparisons: Sequence[Comparison], advice: Sequence[Sequence[Advice]], *, ran: bool) -> Method:
