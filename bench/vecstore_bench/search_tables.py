@@ -90,7 +90,7 @@ def _speeds(rows: Sequence[Row]) -> list[str]:
         ratios = [_both(seconds, row["system"], own["system"]) for own in ours]
         lines.append(f"| {row['system']} | {_setting(row['setting'])} | {row['recall']:.3f} | {' | '.join(ratios)} |")
     fallen = [row for row in rows if row["status"] != "done" and row["way"] == BATCH]
-    lines += [f"| {row['system']} | {row['status']} | | {'| ' * len(ours)}|" for row in fallen]
+    lines += [f"| {row['system']} | {row['status']} | {'| ' * len(ours)}|" for row in fallen]
     return [*lines, "", *_best(done, seconds)]
 
 

@@ -233,6 +233,8 @@ def test_ratios_of_the_table_are_those_of_the_rounds():
     assert "| mine | all in one call | 3.00 (2.00 to 4.00) | 0.25 (0.25 to 0.50) | quick |" in text
     assert "| other | skipped: not installed |" in text
     assert "| slow | mark not reached |" in text
+    for lines in [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]:
+        assert len({line.count("|") for line in lines}) == 1, lines
 
 
 def test_sections_are_renewed_in_their_place(tmp_path):
