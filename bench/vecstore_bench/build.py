@@ -21,8 +21,9 @@ from vecstore.kernels.lengths import unit_rows
 from vecstore.kernels.scoring import PairwiseTable
 from vecstore.kernels.topk import nearest_rows
 from vecstore.types import F32, I64, Metric
-from vecstore_bench.data_sets import data_folder, load, recall
+from vecstore_bench.data_sets import data_folder, load
 from vecstore_bench.measure import machine, ratio
+from vecstore_bench.ranking import recall
 
 _K, _RERANKED = 10, 24
 _EFS = (20, 40, 80, 160)

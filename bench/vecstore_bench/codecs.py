@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-import pyarrow.parquet as pq
 
 from vecstore import schemes
 from vecstore.errors import BudgetInfeasible
-from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.base import CompressedTable, TableShape
 from vecstore.schemes.requested import requested
 from vecstore.search import scan_depth, scan_in_stages
 from vecstore.types import F32, I64, Metric
-from vecstore_bench.data_sets import DataSet, data_folder, load, recall
+from vecstore_bench.data_sets import DataSet, data_folder, load, prepared
 from vecstore_bench.measure import interleaved, machine, ratio
+from vecstore_bench.ranking import ndcg, recall
 
 _K = 10
 #: (scheme, budget, transform): a budget where parameters are to be chosen.
@@ -48,64 +44,17 @@ _CODECS: tuple[tuple[str | dict[str, Any], float | None, str | None], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Which rows answer each query: judgements of texts, or true neighbours."""
-
-    data: DataSet
-    relevant: list[set[int]] | None
-
-    def score(self, found: I64) -> float:
-        """Give nDCG@10 where there are judgements, else recall@10."""
-        if self.relevant is None:
-            return recall(found, self.data.neighbours, _K)
-        return ndcg(found, self.relevant)
+def score(data: DataSet, found: I64) -> float:
+    """Give nDCG@10 of rows int64[q, 10] where there are judgements, else recall@10."""
+    return recall(found, data.neighbours, _K) if data.relevant is None else ndcg(found, data.relevant, _K)
 
 
-def ndcg(found: I64, relevant: list[set[int]]) -> float:
-    """Give the mean nDCG@10 of rows int64[q, 10] under judgements of 0 and 1."""
-    gains = 1 / np.log2(np.arange(2, _K + 2))
-    scores = []
-    for rows, wanted in zip(found.tolist(), relevant, strict=True):
-        hits = np.array([row in wanted for row in rows[:_K]])
-        scores.append(float(gains[: len(hits)][hits].sum() / gains[: min(len(wanted), _K)].sum()))
-    return float(np.mean(scores))
-
-
-def judged(name: str, folder: Path, n_queries: int) -> Judged:
-    """Load a data set with unit rows for cosine; of scifact the queries of the test split and their judgements."""
-    if name == "scifact":
-        return _scifact(folder / name)
-    data = load(name, folder)
-    base, queries = data.base, data.queries[:n_queries]
-    if data.metric is Metric.COSINE:
-        base, queries = unit_rows(base), unit_rows(queries)
-    return Judged(DataSet(name, data.metric, base, queries, data.neighbours[:n_queries]), None)
-
-
-def _scifact(folder: Path) -> Judged:
-    documents = pq.read_table(folder / "corpus.parquet").column("doc_id").to_pylist()
-    asked = pq.read_table(folder / "queries.parquet").to_pydict()
-    judgements = pq.read_table(folder / "qrels.parquet").to_pydict()
-    rows = {document: row for row, document in enumerate(documents)}
-    test = [number for number, split in enumerate(asked["split"]) if split == "test"]
-    relevant: dict[Any, set[int]] = {asked["query_id"][number]: set() for number in test}
-    for query, document, split in zip(judgements["query_id"], judgements["doc_id"], judgements["split"], strict=True):
-        if split == "test":
-            relevant[query].add(rows[document])
-    with np.load(folder / "vectors.npz", allow_pickle=False) as arrays:
-        base = unit_rows(arrays["corpus"].astype(np.float32))
-        queries = unit_rows(arrays["queries"].astype(np.float32)[test])
-    data = DataSet("scifact", Metric.COSINE, base, queries, np.empty((len(test), 0), np.int64))
-    return Judged(data, [relevant[asked["query_id"][number]] for number in test])
-
-
-def two_stage(codes: CompressedTable, finest: CompressedTable, queries: F32, metric: Metric) -> I64:
-    """Give int64[q, 10] as a collection without a graph finds them: candidates on the codes, scored again."""
+def two_stage(codes: CompressedTable, finest: CompressedTable, queries: F32, metric: Metric, k: int = _K) -> I64:
+    """Give int64[q, k] as a collection without a graph finds them: candidates on the codes, scored again."""
     scorer = codes.scorer(queries, metric)
     finer = scorer if finest is codes else finest.scorer(queries, metric)
-    depth = scan_depth(codes, _K, refined=finest is not codes)
-    return scan_in_stages(scorer, finer, len(queries), codes.shape.rows, _K, depth)[0]
+    depth = scan_depth(codes, k, refined=finest is not codes)
+    return scan_in_stages(scorer, finer, len(queries), codes.shape.rows, k, depth)[0]
 
 
 def _label(table: CompressedTable) -> str:
@@ -130,8 +79,8 @@ def main(
     data: str | None, name: str, refine: str, n_queries: int, timed: int, rounds: int, only: tuple[str, ...]
 ) -> None:
     """Run the measurement and print its table."""
-    answers = judged(name, data_folder(data), n_queries)
-    base, queries, metric = answers.data.base, answers.data.queries, answers.data.metric
+    answers = prepared(load(name, data_folder(data)), queries=n_queries)
+    base, queries, metric = answers.base, answers.queries, answers.metric
     shape = TableShape(*base.shape)
     print(f"machine: {machine()}")
     print(f"{name}: {shape.rows:,} x {shape.dim}, {metric}, {len(queries):,} queries, refine {refine}")
@@ -152,8 +101,8 @@ def main(
         started = time.perf_counter()
         table = chosen.fit(base)
         seconds = time.perf_counter() - started
-        alone = answers.score(two_stage(table, table, queries, metric))
-        refined = answers.score(two_stage(table, finest, queries, metric))
+        alone = score(answers, two_stage(table, table, queries, metric))
+        refined = score(answers, two_stage(table, finest, queries, metric))
         runs: dict[str, Callable[[], object]] = {
             "full": lambda: two_stage(plain, plain, asked, metric),
             "codec": lambda table=table: two_stage(table, table, asked, metric),  # type: ignore[misc]

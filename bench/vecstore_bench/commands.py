@@ -42,10 +42,11 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "ingest": Entry("vecstore_bench.ingest", "Durable inserts, reopening, resident memory."),
         "lookup": Entry("vecstore_bench.lookup", "Look-ups of frozen tables against torch and a plain copy."),
         "recall": Entry("vecstore_bench.recall", "Searches for a recall, and the advisor's pick, on real queries."),
+        "retrieval": Entry("vecstore_bench.retrieval", "Encode a corpus any way; recall, nDCG, bytes, speed."),
         "report": Entry("vecstore_bench.report.command", "One HTML file of a run: plots, advice, table, methods."),
         "scans": Entry("vecstore_bench.scans", "Exact search and scans of codes against faiss and torch."),
         "scores": Entry("vecstore_bench.scores", "Scoring of compressed tables against decoding them first."),
-        "search": Entry("vecstore_bench.search", "Search against hnswlib at equal recall; bytes; filters."),
+        "search": Entry("vecstore_bench.search", "Search against other libraries and databases at equal recall."),
     }
 )
 

@@ -8,22 +8,17 @@ same look-ups. Results are kept one JSON line a cell: a command that was stopped
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 import click
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
-from vecstore.errors import InvalidArgumentError
 from vecstore.schemes import get
+from vecstore_bench import runs
 from vecstore_bench.click_columns import Columns
 from vecstore_bench.click_rows import save_clicks
 from vecstore_bench.ctr_cell import Cell, Experiment, isolated
@@ -31,84 +26,37 @@ from vecstore_bench.ctr_data import load_clicks
 from vecstore_bench.ctr_presets import PRESETS, trained
 from vecstore_bench.ctr_summary import summary
 from vecstore_bench.measure import machine
+from vecstore_bench.options import numbers, words, words_of
 from vecstore_bench.training_loop import Settings
 
-__all__ = ["Results", "cells_of", "main", "run_all"]
+__all__ = ["Results", "cells_of", "main"]
 
 #: Columns of the printed table where there is no terminal that says.
 _WIDTH = 140
 
 
-class Results:
-    """The cells that are done, one JSON line each, in a folder of one experiment.
-
-    Parameters
-    ----------
-    folder : Path
-        Made if it is not there.
-    experiment : Experiment
-
-    Raises
-    ------
-    InvalidArgumentError
-        The folder has results of another experiment.
-    """
+class Results(runs.Results):
+    """The cells of one experiment, with the data that they share and the checkpoints of those that are not done."""
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
-        self._folder = folder
-        self._lines = folder / "cells.jsonl"
-        folder.mkdir(parents=True, exist_ok=True)
-        about = folder / "experiment.json"
-        text = json.dumps(asdict(experiment), indent=1, sort_keys=True)
-        if about.exists() and about.read_text(encoding="utf-8") != text:
-            raise InvalidArgumentError(
-                f"{folder}: has results of another experiment ({about.name}); choose another folder", field="out"
-            )
-        about.write_text(text, encoding="utf-8")
+        super().__init__(folder, experiment, Cell)
 
     def prepared(self, experiment: Experiment) -> Path:
         """Give the folder with the encoded data, which every cell maps; they are loaded once."""
-        folder = self._folder / "data"
+        folder = self.folder / "data"
         if not (folder / "about.json").exists():
             save_clicks(load_clicks(experiment.data, experiment.folder, experiment.columns), folder)
         return folder
 
     def checkpoints(self, cell: Cell) -> Path:
         """Give the folder for the checkpoints of a cell."""
-        return self._folder / "checkpoints" / str(cell)
-
-    def all(self) -> list[dict[str, Any]]:
-        """Give the results, in the order in which they came; a last line that a crash cut off is left out."""
-        if not self._lines.exists():
-            return []
-        lines = self._lines.read_bytes().split(b"\n")[:-1]
-        return [json.loads(line) for line in lines if line]
-
-    def has(self, cell: Cell) -> bool:
-        """Say whether a cell need not be run: it is done or infeasible."""
-        return any(
-            line["status"] != "failed" and Cell(line["scheme"], line["budget"], line["seed"]) == cell
-            for line in self.all()
-        )
+        return self.folder / "checkpoints" / str(cell)
 
     def add(self, cell: Cell, result: dict[str, Any]) -> None:
         """Keep the result of a cell, and let go of its checkpoints unless it failed."""
-        with self._lines.open("a+b") as file:
-            file.seek(0)
-            # What a crash left of a line is cut off.
-            file.truncate(file.read().rfind(b"\n") + 1)
-            file.write(json.dumps(result).encode() + b"\n")
+        super().add(cell, result)
         if result["status"] != "failed":
             rmtree(self.checkpoints(cell), ignore_errors=True)
-
-    def write(self) -> Path:
-        """Write ``results.parquet``, one row a cell; of a cell that was tried again only the last result."""
-        last = {(line["scheme"], line["budget"], line["seed"]): line for line in self.all()}
-        columns = sorted({key for line in last.values() for key in line})
-        rows = [{key: line.get(key) for key in columns} | {"budget": float(line["budget"])} for line in last.values()]
-        path = self._folder / "results.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
-        return path
 
 
 def cells_of(schemes: Sequence[str], budgets: Sequence[float | int], seeds: int) -> list[Cell]:
@@ -120,42 +68,6 @@ def cells_of(schemes: Sequence[str], budgets: Sequence[float | int], seeds: int)
     return found
 
 
-def run_all(
-    cells: Iterable[Cell], run: Callable[[Cell], dict[str, Any]], *, jobs: int, until: float
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Run cells, ``jobs`` at once, and give each with its result when it is done.
-
-    No cell is begun after ``until``, in seconds of time.monotonic; those that run are finished.
-    """
-    waiting = iter(cells)
-    running: dict[Future[dict[str, Any]], Cell] = {}
-    with ThreadPoolExecutor(jobs) as pool:
-        while True:
-            while len(running) < jobs and time.monotonic() < until and (cell := next(waiting, None)) is not None:
-                running[pool.submit(run, cell)] = cell
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
-
-
-def _numbers(_: click.Context, option: click.Parameter, value: str | None) -> tuple[float | int, ...]:
-    """Give numbers that are separated by commas; those with a point or an exponent are fractions."""
-    try:
-        return tuple(int(text) if text.strip().isdigit() else float(text) for text in (value or "").split(",") if text)
-    except ValueError:
-        raise click.BadParameter(f"{value!r}: expected such as 0.1,0.01 or numbers of bytes", param=option) from None
-
-
-def _words(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Give words that are separated by commas."""
-    return None if value is None else _words_of(value)
-
-
-def _words_of(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
 @click.command(help=__doc__)
 @click.option("--preset", type=click.Choice(sorted(PRESETS)), default="default", show_default=True)
 @click.option(
@@ -163,11 +75,11 @@ def _words_of(text: str) -> tuple[str, ...]:
 )
 @click.option("--folder", help="Folder of the data sets; VECSTORE_DATA otherwise.")
 @click.option("--label", help="Column of the label; 'label' by default.")
-@click.option("--categorical", callback=_words, help="Columns, separated by commas; those named c_* by default.")
-@click.option("--dense", callback=_words, help="Columns of numbers, separated by commas; those named d_* by default.")
+@click.option("--categorical", callback=words, help="Columns, separated by commas; those named c_* by default.")
+@click.option("--dense", callback=words, help="Columns of numbers, separated by commas; those named d_* by default.")
 @click.option("--split-by", "order", help="Column, such as a time, by whose order the rows are split 80/10/10.")
 @click.option("--schemes", help="Names, separated by commas; 'all' for all that can be trained.")
-@click.option("--budgets", callback=_numbers, help="Fractions of float32 (0.1,0.01), or whole bytes.")
+@click.option("--budgets", callback=numbers, help="Fractions of float32 (0.1,0.01), or whole bytes.")
 @click.option("--seeds", default=1, show_default=True, help="Seeds of each scheme and budget.")
 @click.option("--model", help="dlrm, wdl, dcn, dcnv2 or deepfm.")
 @click.option("--size", help="Of the model: small or standard.")
@@ -201,30 +113,18 @@ def main(
     console.width = max(console.width, _WIDTH)
     console.print(f"machine: {machine()}")
     cells = cells_of(_names(schemes) or chosen.schemes, budgets or chosen.budgets, seeds)
-    missing = [cell for cell in cells if not results.has(cell)]
+    missing = any(not results.has(cell) for cell in cells)
     prepared = results.prepared(experiment) if missing else None
-    started = time.monotonic()
 
     def run(cell: Cell) -> dict[str, Any]:
         return {**isolated(experiment, cell, results.checkpoints(cell), prepared), "jobs": jobs}
 
-    until = float("inf") if time_limit is None else started + 60 * time_limit
-    for number, (cell, result) in enumerate(run_all(missing, run, jobs=jobs, until=until), 1):
-        results.add(cell, result)
-        outcome = f"AUC {result['test_auc']:.4f}" if result["status"] == "done" else result["error"]
-        spent = (time.monotonic() - started) / 60
-        left = spent / number * (len(missing) - number)
-        console.print(
-            f"{len(cells) - len(missing) + number}/{len(cells)} {cell}: {result['status']}, {outcome} "
-            f"({spent:.1f} min, about {left:.1f} more)",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+    def quality(result: dict[str, Any]) -> str:
+        return f"AUC {result['test_auc']:.4f}"
+
+    runs.complete(results, cells, run, jobs=jobs, minutes=time_limit, quality=quality, console=console)
     console.print(summary(results.all(), chosen.published if _as_published(experiment, chosen.experiment) else None))
     console.print(f"results: {results.write()}")
-    if skipped := sum(not results.has(cell) for cell in cells):
-        console.print(f"{skipped} of {len(cells)} cells are not done; the same command goes on with them")
 
 
 def _changed(experiment: Experiment, folder: str | None, changes: dict[str, Any]) -> Experiment:
@@ -244,7 +144,7 @@ def _as_published(experiment: Experiment, chosen: Experiment) -> bool:
 
 
 def _names(schemes: str | None) -> tuple[str, ...]:
-    return trained() if schemes == "all" else _words_of(schemes or "")
+    return trained() if schemes == "all" else words_of(schemes or "")
 
 
 if __name__ == "__main__":

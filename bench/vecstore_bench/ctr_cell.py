@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vecstore import training
-from vecstore.errors import BudgetInfeasible, VecstoreError
+from vecstore.errors import BudgetInfeasible
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.checks import allowed_bytes
 from vecstore_bench.click_columns import Columns
@@ -22,6 +19,7 @@ from vecstore_bench.click_rows import ClickData, open_clicks
 from vecstore_bench.ctr_data import load_clicks
 from vecstore_bench.ctr_store import stored
 from vecstore_bench.models import HostInputs, make_host
+from vecstore_bench.runs import isolated as _isolated
 from vecstore_bench.training_loop import Evaluation, Settings, Training
 
 __all__ = ["Cell", "Experiment", "isolated", "run_cell"]
@@ -153,15 +151,7 @@ def isolated(
     ``status`` may also be ``failed``, with the reason in ``error``. ``prepared`` is the folder of
     :func:`vecstore_bench.click_rows.save_clicks` with the data of the experiment; without it they are loaded anew.
     """
-    started = time.perf_counter()
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            result = pool.submit(_run_prepared, experiment, cell, checkpoints, prepared).result()
-        except BrokenProcessPool:
-            result = {**asdict(cell), "status": "failed", "error": "the process was killed; perhaps memory ran out"}
-        except (VecstoreError, ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, ValueError) as error:
-            result = {**asdict(cell), "status": "failed", "error": f"{type(error).__name__}: {error}"}
-    return {**result, "wall_seconds": time.perf_counter() - started}
+    return _isolated(_run_prepared, asdict(cell), experiment, cell, checkpoints, prepared)
 
 
 def _run_prepared(

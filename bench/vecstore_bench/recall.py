@@ -17,8 +17,9 @@ import numpy as np
 import vecstore
 from vecstore import HnswConfig, StoreConfig
 from vecstore.api import Collection
-from vecstore_bench.data_sets import DataSet, data_folder, load, recall
+from vecstore_bench.data_sets import DataSet, data_folder, load
 from vecstore_bench.measure import machine
+from vecstore_bench.ranking import recall
 
 _TARGETS = (0.9, 0.95, 0.98, 0.99)
 _SIZES = (1, 10, 100)

@@ -1,219 +1,237 @@
-"""Search over compressed codes against hnswlib on its own float32 index, at equal recall, one thread.
+"""Search against other libraries and databases on the same vectors, at equal recall.
 
-``python -m vecstore_bench.search``: both graphs have the same M and ef_construction; each side's ef is the smallest
-of a grid that reaches the asked recall@10; then both take turns over the same queries. Also measured: bytes per
-vector, and the shipped filters of mlanthology against unfiltered search.
+``vecstore bench search --data mlanthology --out runs/search``. Every system indexes the same rows. Its own search
+parameters are set, on one half of the queries, to the least thorough that reach the recall asked for; then all
+systems take turns over the other half, all queries in one call and one query a call. What counts are ratios within a
+turn. Also stated: bytes a vector in memory and on disk, CPU seconds of building, and what filters cost vecstore.
+Libraries that are not installed are skipped: ``pip install 'vecstore[peers]'``. Indexes are kept in ``--cache`` and
+used again; ``--rebuild ours`` builds vecstore's anew.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from shutil import rmtree
+from typing import Any
 
 import click
-import hnswlib
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-import vecstore
-from vecstore import HnswConfig, StoreConfig
-from vecstore.api import Collection
-from vecstore.types import F32, IdArray
-from vecstore_bench.data_sets import DataSet, data_folder, load, recall
-from vecstore_bench.measure import interleaved, machine, ratio
+from vecstore.schemes.base import TableShape
+from vecstore.types import F32
+from vecstore_bench.data_sets import DataSet, folder_of
+from vecstore_bench.machines import facts, limited
+from vecstore_bench.measure import interleaved
+from vecstore_bench.options import numbers, words
+from vecstore_bench.peers import all_systems, chosen
+from vecstore_bench.peers.ours import Vecstore
+from vecstore_bench.ranking import recall
+from vecstore_bench.search_filters import measure_filters
+from vecstore_bench.search_systems import Missing, Source, System, opened
+from vecstore_bench.search_tables import BATCH, SINGLE, markdown, put_section
+from vecstore_bench.search_tuning import K, Tuned, fastest, smallest
 
-_EFS = (
-    10,
-    15,
-    20,
-    25,
-    30,
-    35,
-    40,
-    45,
-    50,
-    60,
-    70,
-    80,
-    85,
-    90,
-    95,
-    100,
-    110,
-    120,
-    140,
-    170,
-    200,
-    250,
-    300,
-    400,
-    500,
-    700,
-    1000,
-)
-_K = 10
-_SPACES = {"cosine": "cosine", "l2": "l2", "ip": "ip"}
+__all__ = ["main"]
 
-Search = Callable[[F32, int], IdArray]
+_PACKAGES = ("numpy", "numba", "llvmlite", "pyarrow", "threadpoolctl")
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
-    """A search with the smallest ef that reaches the recall."""
+class Halves:
+    """The queries to tune with, and those that are timed: all at once, and a few of them one by one."""
 
-    ef: int
-    recall: float
+    tune: slice
+    timed: slice
+    single: slice
 
 
 @click.command(help=__doc__)
-@click.option("--data", help="Folder of the data sets.")
-@click.option("--set", "name", default="mlanthology", show_default=True, help="mlanthology, glove100 or mnist784.")
-@click.option("--scheme", default="int8", show_default=True, help="Scheme of the codes.")
-@click.option("--refine", default="float16", show_default=True, help="Scheme of the finer copy; 'none' for none.")
-@click.option("--recall", "targets", multiple=True, type=float, default=(0.95, 0.99), show_default=True)
-@click.option("--rounds", default=7, show_default=True)
-@click.option("--store", type=click.Path(path_type=Path), help="Keep the store here, and use it again.")
+@click.option("--data", default="mlanthology", show_default=True, help="Folder of a data set, or its name.")
+@click.option("--folder", help="Folder of the data sets; VECSTORE_DATA otherwise.")
+@click.option("--peers", callback=words, default="all", show_default=True, help="Names, separated by commas; or none.")
+@click.option("--ours", callback=words, default="all", show_default=True, help="Configurations of vecstore.")
+@click.option("--recall", "marks", callback=numbers, default="0.95,0.99", show_default=True, help="Of 10 neighbours.")
+@click.option("--threads", callback=numbers, default="1,2", show_default=True)
+@click.option("--rounds", default=5, show_default=True, help="Turns, after one that is not counted.")
+@click.option("--rows", type=int, help="Rows that are indexed; all otherwise.")
+@click.option("--queries", default=1000, show_default=True, help="Queries; half of them are timed.")
+@click.option("--single", default=100, show_default=True, help="Queries that are timed one by one.")
+@click.option("--filters/--no-filters", default=True, show_default=True, help="Whether to measure filters.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder of the indexes; a temporary one otherwise.")
+@click.option("--rebuild", callback=words, default="", help="Systems, 'ours' or 'all', to build anew.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of results.parquet and search.json.")
+@click.option("--markdown", "page", type=click.Path(path_type=Path), help="Page whose section of this data is renewed.")
 def main(
-    data: str | None, name: str, scheme: str, refine: str, targets: tuple[float, ...], rounds: int, store: Path | None
+    data: str,
+    folder: str | None,
+    peers: tuple[str, ...],
+    ours: tuple[str, ...],
+    rows: int | None,
+    cache: Path | None,
+    out: Path | None,
+    page: Path | None,
+    **asked: Any,
 ) -> None:
-    """Run the measurement and print its figures."""
-    folder = data_folder(data)
-    data_set = load(name, folder)
-    print(f"machine: {machine()}")
-    rows, dim = data_set.base.shape
-    print(f"{name}: {rows:,} x {dim}, {data_set.metric}, {len(data_set.queries):,} queries")
-    index = HnswConfig()
-    theirs = _hnswlib(data_set, index, store and store / "hnswlib.bin")
+    """Measure, print the tables, and write them where asked."""
+    source = Source(str(folder_of(data, folder).resolve()), rows)
+    there = source.data()
+    shape = TableShape(*there.base.shape)
+    systems = [*chosen(ours, ours=True), *(() if peers == ("none",) else chosen(peers, ours=False))]
     with tempfile.TemporaryDirectory() as temporary:
-        path = (store or Path(temporary)) / f"{name}-{scheme}-{refine}"
-        with vecstore.open(path, settings=StoreConfig(threads=1)) as db:
-            docs = _filled(db, data_set, scheme, None if refine == "none" else refine, index, folder)
-            ours: Search = lambda queries, ef: docs.search(queries, _K, ef=ef, columns=[]).ids  # noqa: E731
-            _bytes(docs, theirs, len(data_set.base))
-            for target in targets:
-                _compare(ours, _searcher(theirs), data_set, target, rounds)
-            if name == "mlanthology":
-                _filters(docs, data_set, folder / name, rounds)
-
-
-def _hnswlib(data_set: DataSet, index: HnswConfig, cached: Path | None) -> hnswlib.Index:
-    theirs = hnswlib.Index(_SPACES[data_set.metric], data_set.base.shape[1])
-    if cached is not None and cached.exists():
-        theirs.load_index(str(cached), max_elements=len(data_set.base))
-    else:
-        theirs.init_index(len(data_set.base), M=index.M, ef_construction=index.ef_construction, random_seed=index.seed)
-        theirs.add_items(data_set.base)
-        if cached is not None:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            theirs.save_index(str(cached))
-    theirs.set_num_threads(1)
-    return theirs
-
-
-def _searcher(theirs: hnswlib.Index) -> Search:
-    def search(queries: F32, ef: int) -> IdArray:
-        theirs.set_ef(ef)
-        labels, _ = theirs.knn_query(queries, _K, num_threads=1)
-        return np.asarray(labels, np.int64)
-
-    return search
-
-
-def _filled(
-    db: vecstore.EmbeddedDatabase, data_set: DataSet, scheme: str, refine: str | None, index: HnswConfig, folder: Path
-) -> Collection:
-    if data_set.name in db.list_collections():
-        return db.collection(data_set.name)
-    docs = db.create_collection(
-        data_set.name, dim=data_set.base.shape[1], metric=data_set.metric, scheme=scheme, refine=refine, index=index
-    )
-    metadata = None
-    if data_set.name == "mlanthology":
-        metadata = pq.read_table(
-            folder / data_set.name / "meta.parquet", columns=["venue", "venue_type", "year", "n_authors"]
+        place = (cache or Path(temporary)) / f"{there.name}-{shape.rows}"
+        _forget(place, asked["rebuild"])
+        open_systems, missing = opened(
+            systems, source, shape, there.metric, place, threads=max(map(int, asked["threads"]))
         )
-    for start in range(0, len(data_set.base), 1_000):
-        rows = data_set.base[start : start + 1_000]
-        part = metadata.slice(start, len(rows)) if metadata is not None else None
-        docs.insert(np.arange(start, start + len(rows)), rows, part)
-    docs.optimize()
-    return docs
+        try:
+            results, filtered = _measured(open_systems, there, missing, **asked)
+        finally:
+            for system in open_systems:
+                system.index.close()
+    about = {
+        "dataset": there.name,
+        "rows": shape.rows,
+        "dim": shape.dim,
+        "metric": there.metric.value,
+        "asked": {**asked, "peers": peers, "ours": ours},
+        "missing": [asdict(one) for one in missing],
+        "filters": filtered,
+        **facts([*_PACKAGES, *sorted({system.package for system in systems})]),
+    }
+    text = markdown(about, results)
+    print(text)
+    if out is not None:
+        _write(out, about, results)
+    if page is not None:
+        put_section(page, there.name, text)
 
 
-def _bytes(docs: Collection, theirs: hnswlib.Index, rows: int) -> None:
-    parts = docs.stats().bytes_per_vector
-    in_memory = sum(parts[part] for part in ("codes", "graph", "ids", "overhead"))
-    with tempfile.TemporaryDirectory() as folder:
-        theirs.save_index(f"{folder}/index.bin")
-        peer = Path(folder, "index.bin").stat().st_size / rows
-    detail = ", ".join(f"{part} {size:.1f}" for part, size in parts.items())
-    print(f"bytes per vector: {in_memory:.0f} against hnswlib's {peer:.0f}: {in_memory / peer:.3f}x ({detail})")
+def _forget(place: Path, rebuild: Sequence[str]) -> None:
+    """Remove kept indexes that are to be built anew."""
+    for name, system in all_systems().items():
+        if {"all", name, "ours" if isinstance(system, Vecstore) else "peers"} & set(rebuild):
+            for folder in place.glob(f"{name}-[0-9]*"):
+                rmtree(folder)
 
 
-def _tuned(search: Search, data_set: DataSet, target: float) -> Tuned | None:
-    """Give the smallest ef that reaches the target."""
-    for ef in _EFS:
-        reached = recall(search(data_set.queries, ef), data_set.neighbours, _K)
-        if reached >= target:
-            return Tuned(ef, reached)
-    return None
+def _measured(
+    systems: list[System],
+    data: DataSet,
+    missing: list[Missing],
+    *,
+    marks: Sequence[float],
+    threads: Sequence[int],
+    rounds: int,
+    queries: int,
+    single: int,
+    filters: bool,
+    rebuild: Sequence[str],  # noqa: ARG001
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Give the rows of the results, one a system, mark, number of threads and way; and those of the filters."""
+    last = min(queries, len(data.queries))
+    # Every other query, so that both halves are alike whatever the order of the queries is.
+    halves = Halves(slice(0, last, 2), slice(1, last, 2), slice(1, min(last, 2 * single), 2))
+    ladders = {mark: _ladders(systems, data, halves, mark, missing) for mark in marks}
+    results = []
+    filtered: list[dict[str, Any]] = []
+    for count in threads:
+        with limited(count):
+            for mark in marks:
+                results += _at(systems, ladders[mark], data, halves, mark=mark, threads=count, rounds=rounds)
+            if filters:
+                filtered += measure_filters(systems, data, halves.timed, halves.single, threads=count, rounds=rounds)
+    return results, filtered
 
 
-def _compare(ours: Search, theirs: Search, data_set: DataSet, target: float, rounds: int) -> None:
-    mine, peer = _tuned(ours, data_set, target), _tuned(theirs, data_set, target)
-    if mine is None or peer is None:
-        print(f"recall {target}: not reached by {'vecstore' if mine is None else 'hnswlib'} up to ef {_EFS[-1]}")
-        return
-    queries = data_set.queries
-    single = queries[:500]
-    seconds = interleaved(
-        {
-            "ours": lambda: ours(queries, mine.ef),
-            "theirs": lambda: theirs(queries, peer.ef),
-            "ours, one a call": lambda: [ours(query[None], mine.ef) for query in single],
-            "theirs, one a call": lambda: [theirs(query[None], peer.ef) for query in single],
-        },
-        rounds=rounds,
-    )
-    print(
-        f"recall@10 >= {target}: vecstore ef {mine.ef} ({mine.recall:.4f}), hnswlib ef {peer.ef} ({peer.recall:.4f}); "
-        f"queries/s as a multiple of hnswlib's: {ratio(seconds['theirs'], seconds['ours'])} all in one call, "
-        f"{ratio(seconds['theirs, one a call'], seconds['ours, one a call'])} one a call "
-        f"[{len(queries) / np.median(seconds['ours']):,.0f} against "
-        f"{len(queries) / np.median(seconds['theirs']):,.0f} queries/s]"
-    )
+def _ladders(
+    systems: list[System], data: DataSet, halves: Halves, mark: float, missing: list[Missing]
+) -> dict[str, list[Tuned]]:
+    """Give the settings of every system that reach a mark; systems that fail are taken out of ``systems``."""
+    shape = TableShape(*data.base.shape)
+    asked, neighbours = data.queries[halves.tune], data.neighbours[halves.tune]
+    found = {}
+    for system in list(systems):
+        try:
+            system.index.use(1)
+            found[system.name] = smallest(system.index, system.peer.ladders(shape), asked, neighbours, mark)
+        except Exception as error:  # whatever a system does, the others are measured
+            missing.append(Missing(system.name, "failed", f"{type(error).__name__}: {error}"[:200]))
+            systems.remove(system)
+    return found
 
 
-def _filters(docs: Collection, data_set: DataSet, folder: Path, rounds: int) -> None:
-    """Compare filtered with unfiltered search, both at recall of at least 0.99."""
-    shipped = json.loads((folder / "filters.json").read_text())
-    conditions = {name: entry["expression"].replace("==", "=") for name, entry in shipped.items()}
-    truth = np.load(folder / "groundtruth_filtered.npz", allow_pickle=False)
-    search: Search = lambda queries, ef: docs.search(queries, _K, ef=ef, columns=[]).ids  # noqa: E731
-    tuned = _tuned(search, data_set, 0.99)
-    ef = tuned.ef if tuned else _EFS[-1]
-    queries, single = data_set.queries, data_set.queries[:500]
+def _at(
+    systems: list[System],
+    ladders: dict[str, list[Tuned]],
+    data: DataSet,
+    halves: Halves,
+    *,
+    mark: float,
+    threads: int,
+    rounds: int,
+) -> list[dict[str, Any]]:
+    """Let the systems that reach a mark take turns."""
+    timed, one_by_one = data.queries[halves.timed], data.queries[halves.single]
+    rows = []
+    candidates: dict[str, Callable[[], object]] = {}
+    for system in systems:
+        row = {**_about(system, data), "threads": threads, "mark": mark}
+        tuned = ladders[system.name]
+        if not tuned:
+            rows += [{**row, "status": "mark not reached", "way": way} for way in (BATCH, SINGLE)]
+            continue
+        system.index.use(threads)
+        best = fastest(system.index, tuned, data.queries[halves.tune])
+        found = system.index.search(timed, K, best.setting)
+        row |= {
+            "status": "done",
+            "setting": json.dumps(dict(best.setting)),
+            "recall_tuned": best.recall,
+            "recall": recall(found, data.neighbours[halves.timed], K),
+        }
+        rows += [{**row, "way": BATCH, "queries": len(timed)}, {**row, "way": SINGLE, "queries": len(one_by_one)}]
+        candidates |= {
+            f"{system.name} {BATCH}": _batch(system, timed, best),
+            f"{system.name} {SINGLE}": _one_by_one(system, one_by_one, best),
+        }
+    seconds = interleaved(candidates, rounds=rounds)
+    return [{**row, "seconds": seconds.get(f"{row['system']} {row['way']}", [])} for row in rows]
 
-    def batch(where: str | None) -> Callable[[], object]:
-        return lambda: docs.search(queries, _K, ef=ef, where=where, columns=[])
 
-    def one_a_call(where: str | None) -> Callable[[], object]:
-        return lambda: [docs.search(query, _K, ef=ef, where=where, columns=[]) for query in single]
+def _about(system: System, data: DataSet) -> dict[str, Any]:
+    built, rows = system.built, len(data.base)
+    return {
+        "dataset": data.name,
+        "rows": rows,
+        "dim": data.base.shape[1],
+        "metric": data.metric.value,
+        "system": system.name,
+        "ours": isinstance(system.peer, Vecstore),
+        "version": built.version,
+        "memory_bytes_per_vector": built.memory_bytes / rows,
+        "disk_bytes_per_vector": built.disk_bytes / rows,
+        "build_cpu_seconds": built.cpu_seconds,
+    }
 
-    for name, where in conditions.items():
-        reached = recall(docs.search(queries, _K, ef=ef, where=where, columns=[]).ids, truth[name].astype(np.int64), _K)
-        seconds = interleaved(
-            {"a": batch(where), "b": batch(None), "c": one_a_call(where), "d": one_a_call(None)},
-            rounds=max(3, rounds // 2),
-        )
-        share = docs.count(where) / len(data_set.base)
-        print(
-            f"filter {name} ({share:.2%} of the rows): recall@10 {reached:.4f}; time against unfiltered: "
-            f"{ratio(seconds['a'], seconds['b'])} all in one call, {ratio(seconds['c'], seconds['d'])} one a call"
-        )
+
+def _batch(system: System, queries: F32, tuned: Tuned) -> Callable[[], object]:
+    return lambda: system.index.search(queries, K, tuned.setting)
+
+
+def _one_by_one(system: System, queries: F32, tuned: Tuned) -> Callable[[], object]:
+    return lambda: [system.index.search(query, K, tuned.setting) for query in queries[:, np.newaxis]]
+
+
+def _write(out: Path, about: dict[str, Any], results: list[dict[str, Any]]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(results), out / "results.parquet")
+    (out / "search.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

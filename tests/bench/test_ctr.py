@@ -12,12 +12,13 @@ from click.testing import CliRunner
 from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore_bench import ctr, ctr_cell
 from vecstore_bench.click_rows import open_clicks
-from vecstore_bench.ctr import Results, cells_of, run_all
+from vecstore_bench.ctr import Results, cells_of
 from vecstore_bench.ctr_cell import Cell, Experiment, run_cell
 from vecstore_bench.ctr_presets import PRESETS
 from vecstore_bench.ctr_store import stored
 from vecstore_bench.lookup import frozen_layer, measure, measure_fields
 from vecstore_bench.models import HostInputs, make_host
+from vecstore_bench.runs import run_all
 from vecstore_bench.training_loop import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,7 +10,8 @@ import pytest
 
 import vecstore
 from vecstore import HnswConfig, StoreConfig
-from vecstore_bench.data_sets import load, recall
+from vecstore_bench.data_sets import load
+from vecstore_bench.ranking import recall
 
 K = 10
 #: ef at which each set must reach recall@10 >= 0.99 with int8 codes and a float16 copy for re-ranking.

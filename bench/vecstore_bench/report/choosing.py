@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from vecstore_bench.report.comparing import BASELINE, Comparison, Entry, Figure, overlap
-from vecstore_bench.report.measures import LOOKUP, TRAIN_MEMORY, Measure
+from vecstore_bench.report.measures import LOOKUP, SEARCH, TRAIN_MEMORY, Measure
 
 __all__ = ["Advice", "Rules", "advise"]
 
@@ -57,10 +57,12 @@ class Advice:
 
 def advise(comparison: Comparison, rules: Rules) -> list[Advice]:
     """Give the advice for every use."""
+    searched = any(SEARCH.key in entry.figures for entry in comparison.compressed)
     return [
         _smallest(comparison, rules),
         _least(comparison, rules, "Least training memory", TRAIN_MEMORY),
         _least(comparison, rules, "Fastest look-up", LOOKUP),
+        *([_least(comparison, rules, "Fastest search", SEARCH)] if searched else []),
         _extreme(comparison, rules),
     ]
 
@@ -80,7 +82,8 @@ def _smallest(comparison: Comparison, rules: Rules) -> Advice:
 
 
 def _least(comparison: Comparison, rules: Rules, use: str, measure: Measure) -> Advice:
-    rule = f"The least {measure.title.lower()} at a mean loss below {rules.loss:g} %."
+    most = "most" if measure.higher else "least"
+    rule = f"The {most} {measure.title.lower()} at a mean loss below {rules.loss:g} %."
     measured = [entry for entry in comparison.compressed if measure.key in entry.figures]
     if not measured:
         return Advice(use=use, rule=rule, entry=None, notes=(measure.missing,))
@@ -88,7 +91,13 @@ def _least(comparison: Comparison, rules: Rules, use: str, measure: Measure) -> 
     candidates = [entry for entry in eligible if measure.key in entry.figures]
     if not candidates:
         return Advice(use=use, rule=rule, entry=None, notes=notes or ("No scheme within the loss was measured.",))
-    return _within(_best(comparison, use, rule, candidates, lambda entry: entry.figures[measure.key]), rules)
+    return _within(_best(comparison, use, rule, candidates, lambda entry: _ranked(entry, measure)), rules)
+
+
+def _ranked(entry: Entry, measure: Measure) -> Figure:
+    """Give a figure of which less is better."""
+    figure = entry.figures[measure.key]
+    return replace(figure, mean=-figure.mean) if measure.higher else figure
 
 
 def _extreme(comparison: Comparison, rules: Rules) -> Advice:

@@ -8,6 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
+from vecstore_bench.report.labels import is_composed
 from vecstore_bench.report.measures import MEASURES, QUALITIES, Measure
 from vecstore_bench.report.reading import Cell, Key, Run
 
@@ -112,6 +113,12 @@ class Comparison:
     def reference(self) -> Figure | None:
         """Quality of ``full``; without it no loss is known."""
         return self.full.figures.get(self.quality.key) if self.full and self.quality else None
+
+    @property
+    def drawn(self) -> tuple[Entry, ...]:
+        """Entries that fit into a plot: of plain schemes all, of composed ones those that are on the front."""
+        front = {entry.scheme for entry in self.front()}
+        return tuple(entry for entry in self.entries if not is_composed(entry.scheme) or entry.scheme in front)
 
     def measured(self) -> list[Measure]:
         """Give the measures that an entry has."""

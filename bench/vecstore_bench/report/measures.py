@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LOOKUP", "MEASURES", "QUALITIES", "TRAIN_MEMORY", "Measure", "budget_text", "bytes_text", "first"]
+__all__ = ["LOOKUP", "MEASURES", "QUALITIES", "SEARCH", "TRAIN_MEMORY", "Measure", "budget_text", "bytes_text", "first"]
 
 #: A row of results, as it was read.
 Row = Mapping[str, Any]
@@ -119,6 +119,15 @@ LOOKUP = Measure(
     missing="This run has no column lookup_ns. `vecstore bench lookup` measures look-ups apart from a run.",
 )
 
+SEARCH = Measure(
+    key="queries_to_float32",
+    title="Queries a second",
+    unit="to those of float32",
+    read=first("queries_to_float32"),
+    higher=True,
+    bars=True,
+)
+
 #: How good the compressed vectors are; the first that a run has is the one that losses and advice refer to.
 QUALITIES = (
     Measure(key="test_auc", title="AUC", read=first("test_auc"), text=_decimals(4), higher=True),
@@ -137,6 +146,14 @@ MEASURES = (
     *QUALITIES,
     TRAIN_MEMORY,
     LOOKUP,
+    SEARCH,
+    *(
+        Measure(key=key, title=title, read=first(key), text=_decimals(4), higher=True)
+        for key, title in (("recall@1", "Recall@1"), ("recall@100", "Recall@100"), ("mrr@10", "MRR@10"))
+    ),
+    Measure(key="bytes_per_vector", title="Bytes a vector", read=first("bytes_per_vector")),
+    Measure(key="fit_seconds", title="Fitting", unit="s", read=first("fit_seconds"), bars=True),
+    Measure(key="encode_seconds", title="Encoding", unit="s", read=first("encode_seconds")),
     Measure(key="p50_ms", title="Median latency", unit="ms", read=first("p50_ms"), bars=True),
     Measure(key="p99_ms", title="99 % latency", unit="ms", read=first("p99_ms"), bars=True),
     Measure(key="queries_per_s", title="Queries", unit="a second", read=first("queries_per_s"), higher=True, bars=True),

@@ -11,6 +11,7 @@ from vecstore.schemes import get, names
 from vecstore.schemes.base import Capabilities, Family, Scheme
 from vecstore_bench.report.choosing import Advice
 from vecstore_bench.report.comparing import BASELINE, Comparison
+from vecstore_bench.report.labels import codec_of, is_composed
 from vecstore_bench.report.measures import budget_text, bytes_text
 
 __all__ = ["FAMILIES", "FamilyText", "Method", "family_of", "methods_of"]
@@ -93,8 +94,9 @@ class Method:
 
 
 def family_of(name: str) -> Family | None:
-    """Give the family of a scheme; None where it is not installed here."""
-    return get(name).family if name in names() else None
+    """Give the family of a scheme, of what is composed that of its codec; None where it is not installed here."""
+    codec = codec_of(name)
+    return get(codec).family if codec in names() else None
 
 
 def methods_of(comparisons: Sequence[Comparison], advice: Sequence[Sequence[Advice]]) -> list[Method]:
@@ -116,8 +118,8 @@ def methods_of(comparisons: Sequence[Comparison], advice: Sequence[Sequence[Advi
 
 
 def _schemes(comparison: Comparison) -> set[str]:
-    cells = (*comparison.infeasible, *comparison.failed)
-    return {entry.scheme for entry in comparison.entries} | {cell.scheme for cell in cells}
+    missed = [cell.scheme for cell in (*comparison.infeasible, *comparison.failed)]
+    return {codec_of(name) for name in (*(entry.scheme for entry in comparison.entries), *missed)}
 
 
 def _method(name: str, comparisons: Sequence[Comparison], advice: Sequence[Sequence[Advice]], *, ran: bool) -> Method:
@@ -173,8 +175,11 @@ def _findings(name: str, comparison: Comparison, advice: Sequence[Advice]) -> li
     for _, loss, budget in losses[:1] + losses[-1:] if len(losses) > 1 else losses:
         spread = f" ± {loss.spread:.2f}" if loss.spread is not None else ""
         lines.append(f"At a budget of {budget_text(budget)}: loss {loss.mean:.2f}{spread} %.")
-    lines += [f"Advised: {one.use.lower()}." for one in advice if one.entry is not None and one.entry.scheme == name]
-    failed = sum(cell.scheme == name for cell in comparison.failed)
+    for one in advice:
+        if one.entry is not None and codec_of(one.entry.scheme) == name:
+            form = f" (as {one.entry.scheme})" if is_composed(one.entry.scheme) else ""
+            lines.append(f"Advised: {one.use.lower()}{form}.")
+    failed = sum(codec_of(cell.scheme) == name for cell in comparison.failed)
     if failed:
         lines.append(f"{failed} of its cells failed.")
     return lines

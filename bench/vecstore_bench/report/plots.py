@@ -184,7 +184,7 @@ def curve(name: str, comparison: Comparison, families: Mapping[str, Family | Non
 
 def bars(name: str, comparison: Comparison, families: Mapping[str, Family | None], measure: Measure) -> Plot:
     """Draw a measure as bars: a panel a budget, a row a scheme, ``full`` as a line."""
-    there = [entry for entry in comparison.compressed if measure.key in entry.figures]
+    there = [one for one in comparison.drawn if measure.key in one.figures and one.scheme != BASELINE]
     budgets = sorted({entry.budget for entry in there}, reverse=True)
     looks = [look for look in _looks(comparison, families) if any(entry.scheme == look.scheme for entry in there)]
     whole = comparison.full.figures.get(measure.key) if comparison.full else None
@@ -287,7 +287,7 @@ def _looks(comparison: Comparison, families: Mapping[str, Family | None]) -> lis
     order: list[Family | None] = [*Family, None]
     found = []
     for family in order:
-        own = sorted({entry.scheme for entry in comparison.entries if families.get(entry.scheme) is family})
+        own = sorted({entry.scheme for entry in comparison.drawn if families.get(entry.scheme) is family})
         for number, scheme in enumerate(own):
             marker, dashes = _MARKERS[number % len(_MARKERS)], _DASHES[number % len(_DASHES)]
             found.append(_Look(scheme, COLOURS[family], marker, dashes))
