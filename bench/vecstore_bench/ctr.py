@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, fields, replace
+from itertools import product
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -31,6 +32,8 @@ from vecstore_bench.ctr_data import load_clicks
 from vecstore_bench.ctr_presets import PRESETS, trained
 from vecstore_bench.ctr_summary import summary
 from vecstore_bench.measure import machine
+from vecstore_bench.models import HOSTS
+from vecstore_bench.run_notes import note_run
 from vecstore_bench.training_loop import Settings
 
 __all__ = ["Results", "cells_of", "main", "run_all"]
@@ -86,10 +89,7 @@ class Results:
 
     def has(self, cell: Cell) -> bool:
         """Say whether a cell need not be run: it is done or infeasible."""
-        return any(
-            line["status"] != "failed" and Cell(line["scheme"], line["budget"], line["seed"]) == cell
-            for line in self.all()
-        )
+        return any(line["status"] != "failed" and Cell.of(line) == cell for line in self.all())
 
     def add(self, cell: Cell, result: dict[str, Any]) -> None:
         """Keep the result of a cell, and let go of its checkpoints unless it failed."""
@@ -103,7 +103,7 @@ class Results:
 
     def write(self) -> Path:
         """Write ``results.parquet``, one row a cell; of a cell that was tried again only the last result."""
-        last = {(line["scheme"], line["budget"], line["seed"]): line for line in self.all()}
+        last = {Cell.of(line): line for line in self.all()}
         columns = sorted({key for line in last.values() for key in line})
         rows = [{key: line.get(key) for key in columns} | {"budget": float(line["budget"])} for line in last.values()]
         path = self._folder / "results.parquet"
@@ -111,12 +111,12 @@ class Results:
         return path
 
 
-def cells_of(schemes: Sequence[str], budgets: Sequence[float | int], seeds: int) -> list[Cell]:
+def cells_of(models: Sequence[str], schemes: Sequence[str], budgets: Sequence[float | int], seeds: int) -> list[Cell]:
     """Give all cells; schemes that do not compress (``full``) are there once, as what others are compared with."""
     found = []
-    for scheme in schemes:
+    for model, scheme in product(models, schemes):
         own = (1.0,) if get(scheme).capabilities.exact else budgets
-        found += [Cell(scheme, budget, seed) for budget in own for seed in range(seeds)]
+        found += [Cell(model, scheme, budget, seed) for budget in own for seed in range(seeds)]
     return found
 
 
@@ -169,8 +169,8 @@ def _words_of(text: str) -> tuple[str, ...]:
 @click.option("--schemes", help="Names, separated by commas; 'all' for all that can be trained.")
 @click.option("--budgets", callback=_numbers, help="Fractions of float32 (0.1,0.01), or whole bytes.")
 @click.option("--seeds", default=1, show_default=True, help="Seeds of each scheme and budget.")
-@click.option("--model", help="dlrm, wdl, dcn, dcnv2 or deepfm.")
-@click.option("--size", help="Of the model: small or standard.")
+@click.option("--models", "--model", "models", callback=_words, help=f"Separated by commas: {', '.join(HOSTS)}.")
+@click.option("--size", help="Of the models: small or standard.")
 @click.option("--dim", type=int, help="Dimensions of the vectors.")
 @click.option("--epochs", type=float)
 @click.option("--batch", type=int)
@@ -185,6 +185,7 @@ def _words_of(text: str) -> tuple[str, ...]:
 def main(
     preset: str,
     folder: str | None,
+    models: tuple[str, ...] | None,
     schemes: str | None,
     budgets: tuple[float | int, ...],
     seeds: int,
@@ -200,9 +201,13 @@ def main(
     console = Console()
     console.width = max(console.width, _WIDTH)
     console.print(f"machine: {machine()}")
-    cells = cells_of(_names(schemes) or chosen.schemes, budgets or chosen.budgets, seeds)
+    grid = (models or chosen.models, _names(schemes) or chosen.schemes, budgets or chosen.budgets, seeds)
+    cells = cells_of(*grid)
     missing = [cell for cell in cells if not results.has(cell)]
     prepared = results.prepared(experiment) if missing else None
+    if missing:
+        asked = dict(zip(("models", "schemes", "budgets", "seeds"), grid, strict=True))
+        note_run(out, {**asked, "jobs": jobs, "time_limit": time_limit, "experiment": asdict(experiment)})
     started = time.monotonic()
 
     def run(cell: Cell) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -43,8 +43,8 @@ class Experiment:
         Of the data sets.
     columns : Columns
         What the columns of files are.
-    model, size : str
-        See :func:`vecstore_bench.models.make_host`.
+    size : str
+        Of the model; see :func:`vecstore_bench.models.make_host`.
     dim : int
         Dimensions of the vectors.
     scale : float or None
@@ -62,7 +62,6 @@ class Experiment:
     data: str
     folder: str | None = None
     columns: Columns = field(default_factory=Columns)
-    model: str = "dcn"
     size: str = "standard"
     dim: int = 16
     scale: float | None = None
@@ -71,18 +70,39 @@ class Experiment:
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sparse: bool | None = None
 
+    def labels(self, cell: Cell) -> dict[str, Any]:
+        """Give the columns of results that say what a cell is."""
+        return {"dataset": Path(self.data).name, "dim": self.dim, **asdict(cell)}
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A scheme, a budget (a fraction or bytes) and a seed, which is of the data's order, the layer and the host."""
+    """What is trained once.
 
+    Attributes
+    ----------
+    model : str
+        See :func:`vecstore_bench.models.make_host`.
+    scheme : str
+    budget : float or int
+        A fraction of float32, or bytes.
+    seed : int
+        Of the data's order, the layer and the host.
+    """
+
+    model: str
     scheme: str
     budget: float | int
     seed: int
 
     def __str__(self) -> str:
         """Give the cell as a name for people and folders."""
-        return f"{self.scheme}-{self.budget}-{self.seed}"
+        return f"{self.model}-{self.scheme}-{self.budget}-{self.seed}"
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any]) -> Self:
+        """Give the cell that a result is of."""
+        return cls(**{own.name: result[own.name] for own in fields(cls)})
 
 
 def run_cell(
@@ -95,12 +115,14 @@ def run_cell(
     """Train a cell, store its table and open it again, and give what came out as JSON types.
 
     ``status`` is ``done`` or ``infeasible``, in which case ``floor_bytes`` is the least that the scheme needs.
-    ``cpu_seconds`` are those of the process from its start.
+    ``bytes`` are those of all files of the stored table, ``reached_bytes`` those of its arrays. ``cpu_seconds`` are
+    those of the process from its start. How long look-ups of the stored table take: :mod:`vecstore_bench.latency`.
     """
     torch.set_num_threads(experiment.threads)
     data = data or load_clicks(experiment.data, experiment.folder, experiment.columns)
     whole = TableShape(sum(data.sizes.values()), experiment.dim)
-    result: dict[str, Any] = {**asdict(cell), "full_bytes": whole.float32_bytes}
+    result = experiment.labels(cell)
+    result["full_bytes"] = whole.float32_bytes
     result["asked_bytes"] = allowed_bytes(whole, cell.budget)
     sparse = whole.rows >= SPARSE_FROM if experiment.sparse is None else experiment.sparse
     try:
@@ -118,7 +140,7 @@ def run_cell(
     except BudgetInfeasible as error:
         return {**result, "status": "infeasible", "error": error.message, "floor_bytes": error.floor}
     inputs = HostInputs(fields=len(data.sizes), dim=experiment.dim, dense=data.n_dense)
-    host = make_host(experiment.model, inputs, size=experiment.size, seed=cell.seed)
+    host = make_host(cell.model, inputs, size=experiment.size, seed=cell.seed)
     settings = replace(experiment.settings, seed=cell.seed)
     outcome = Training(layer, host, data, settings, folder=checkpoints, on_evaluation=on_evaluation).run()
     kept = stored(outcome.table)
@@ -126,12 +148,12 @@ def run_cell(
         **result,
         "status": "done",
         "reached_bytes": outcome.table.nbytes,
-        "stored_bytes": kept.nbytes,
+        "bytes": kept.nbytes,
         "sparse": sparse,
         "test_auc": outcome.auc,
-        "test_loss": outcome.loss,
+        "test_logloss": outcome.loss,
         "valid_auc": outcome.best.auc,
-        "valid_loss": outcome.best.loss,
+        "valid_logloss": outcome.best.loss,
         "best_step": outcome.best.step,
         "steps": outcome.steps,
         "train_seconds": outcome.train_seconds,
@@ -140,8 +162,10 @@ def run_cell(
         "store_seconds": kept.seconds,
         "cpu_seconds": time.process_time(),
         "steps_per_second": outcome.steps / outcome.train_seconds,
+        "samples_per_second": outcome.steps * min(settings.batch, len(data.splits["train"])) / outcome.train_seconds,
         "peak_bytes": outcome.peak_bytes,
         "before_bytes": outcome.before_bytes,
+        **asdict(kept.latency),
     }
 
 
@@ -158,9 +182,13 @@ def isolated(
         try:
             result = pool.submit(_run_prepared, experiment, cell, checkpoints, prepared).result()
         except BrokenProcessPool:
-            result = {**asdict(cell), "status": "failed", "error": "the process was killed; perhaps memory ran out"}
+            result = {
+                **experiment.labels(cell),
+                "status": "failed",
+                "error": "the process was killed; perhaps memory ran out",
+            }
         except (VecstoreError, ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, ValueError) as error:
-            result = {**asdict(cell), "status": "failed", "error": f"{type(error).__name__}: {error}"}
+            result = {**experiment.labels(cell), "status": "failed", "error": f"{type(error).__name__}: {error}"}
     return {**result, "wall_seconds": time.perf_counter() - started}
 
 

@@ -19,13 +19,14 @@ class Preset:
     Attributes
     ----------
     experiment : Experiment
-    schemes : tuple of str
+    models, schemes : tuple of str
     budgets : tuple of float
     published : mapping of (str, float) to str
         Scheme and budget -> figures of others for the same set-up, printed beside those of this run.
     """
 
     experiment: Experiment
+    models: tuple[str, ...] = ("dcn",)
     schemes: tuple[str, ...]
     budgets: tuple[float, ...]
     published: Mapping[tuple[str, float], str] = field(default_factory=dict)
@@ -45,13 +46,13 @@ PRESETS: Mapping[str, Preset] = {
     "unified-ml1m": Preset(
         experiment=Experiment(
             data="ml-1m",
-            model="dcnv2",
             size="unified-ml1m",
             dim=30,
             scale=0.05,
             settings=Settings(epochs=20, batch=128, rate=1e-3, evaluations=80, patience=10),
             parameters={"unified": {"width": 30}},
         ),
+        models=("dcnv2",),
         schemes=("full", "hash", "unified"),
         budgets=(1.0, 0.5, 0.1),
         published={
@@ -68,7 +69,6 @@ PRESETS: Mapping[str, Preset] = {
     "scale-10m": Preset(
         experiment=Experiment(
             data="synthetic-10m:2000000",
-            model="dcn",
             size="small",
             dim=16,
             settings=Settings(epochs=1, batch=4096, rate=5e-3, evaluations=4, patience=4, checkpoint_seconds=600),

@@ -175,7 +175,7 @@ def _cell(row: Any, experiment: Mapping[str, Any], path: Path) -> Cell:
         seed=0 if seed is None else int(seed),
         status=str(row.get("status") or "done"),
         error=str(row.get("error") or ""),
-        bytes=_whole(row, "stored_bytes", "bytes", "reached_bytes"),
+        bytes=_whole(row, "bytes", "stored_bytes", "reached_bytes"),
         full_bytes=_whole(row, "full_bytes"),
         floor_bytes=_whole(row, "floor_bytes"),
         values={key: value for key, value in measured.items() if value is not None},

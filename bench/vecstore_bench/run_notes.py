@@ -1,0 +1,57 @@
+"""What a folder of results says of the runs that filled it: when, with which arguments, on which machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from vecstore_bench.measure import machine
+
+__all__ = ["note_run"]
+
+_FILE = "runs.json"
+#: Packages whose versions may change a result.
+_PACKAGES = ("vecstore", "numpy", "numba", "pyarrow", "torch")
+
+
+def note_run(folder: Path, arguments: Mapping[str, Any]) -> None:
+    """Add a run to ``runs.json`` of a folder: a run that goes on where another was stopped is one more.
+
+    Parameters
+    ----------
+    folder : Path
+    arguments : mapping
+        JSON types: all that the command was asked for.
+    """
+    path = folder / _FILE
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    now = machine()
+    runs.append({"begun": datetime.now(UTC).isoformat(timespec="seconds"), "arguments": dict(arguments), **_facts(now)})
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"machine": now, "runs": runs}, indent=1), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _facts(machine_line: str) -> dict[str, Any]:
+    return {
+        "machine": machine_line,
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
