@@ -26,9 +26,9 @@ from rich.console import Console
 from vecstore.errors import InvalidArgumentError
 from vecstore.schemes import get
 from vecstore_bench.click_columns import Columns
-from vecstore_bench.click_rows import save_clicks
+from vecstore_bench.click_variants import VARIANTS
 from vecstore_bench.ctr_cell import Cell, Experiment, isolated
-from vecstore_bench.ctr_data import load_clicks
+from vecstore_bench.ctr_data import prepare_clicks
 from vecstore_bench.ctr_presets import PRESETS, trained
 from vecstore_bench.ctr_summary import summary
 from vecstore_bench.measure import machine
@@ -73,7 +73,7 @@ class Results:
         """Give the folder with the encoded data, which every cell maps; they are loaded once."""
         folder = self._folder / "data"
         if not (folder / "about.json").exists():
-            save_clicks(load_clicks(experiment.data, experiment.folder, experiment.columns), folder)
+            prepare_clicks(folder, experiment.data, experiment.folder, experiment.columns, experiment.variant)
         return folder
 
     def checkpoints(self, cell: Cell) -> Path:
@@ -159,13 +159,15 @@ def _words_of(text: str) -> tuple[str, ...]:
 @click.command(help=__doc__)
 @click.option("--preset", type=click.Choice(sorted(PRESETS)), default="default", show_default=True)
 @click.option(
-    "--data", help="synthetic[:ROWS], synthetic-10m[:ROWS], a parquet or CSV file, or a folder of a data set."
+    "--data", help="synthetic[:ROWS], synthetic-10m[:ROWS], a parquet or CSV file, or a file or folder of a data set."
 )
 @click.option("--folder", help="Folder of the data sets; VECSTORE_DATA otherwise.")
 @click.option("--label", help="Column of the label; 'label' by default.")
 @click.option("--categorical", callback=_words, help="Columns, separated by commas; those named c_* by default.")
 @click.option("--dense", callback=_words, help="Columns of numbers, separated by commas; those named d_* by default.")
 @click.option("--split-by", "order", help="Column, such as a time, by whose order the rows are split 80/10/10.")
+@click.option("--min-count", type=click.IntRange(1), help="Values that are rarer in training are like missing ones.")
+@click.option("--variant", type=click.Choice(list(VARIANTS)), help="Ids merged and split, so that one thing changes.")
 @click.option("--schemes", help="Names, separated by commas; 'all' for all that can be trained.")
 @click.option("--budgets", callback=_numbers, help="Fractions of float32 (0.1,0.01), or whole bytes.")
 @click.option("--seeds", default=1, show_default=True, help="Seeds of each scheme and budget.")

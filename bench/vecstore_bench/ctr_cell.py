@@ -57,6 +57,8 @@ class Experiment:
         Scheme -> settings of it that are given.
     sparse : bool or None
         Whether gradients of rows are sparse, and Adam lazy; None where there are a million ids or more.
+    variant : str or None
+        Of the ids; see :mod:`vecstore_bench.click_variants`.
     """
 
     data: str
@@ -69,10 +71,12 @@ class Experiment:
     threads: int = 1
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sparse: bool | None = None
+    variant: str | None = None
 
     def labels(self, cell: Cell) -> dict[str, Any]:
         """Give the columns of results that say what a cell is."""
-        return {"dataset": Path(self.data).name, "dim": self.dim, **asdict(cell)}
+        dataset = Path(self.data).name + (f", {self.variant}" if self.variant else "")
+        return {"dataset": dataset, "dim": self.dim, **asdict(cell)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ def run_cell(
     those of the process from its start. How long look-ups of the stored table take: :mod:`vecstore_bench.latency`.
     """
     torch.set_num_threads(experiment.threads)
-    data = data or load_clicks(experiment.data, experiment.folder, experiment.columns)
+    data = data or load_clicks(experiment.data, experiment.folder, experiment.columns, experiment.variant)
     whole = TableShape(sum(data.sizes.values()), experiment.dim)
     result = experiment.labels(cell)
     result["full_bytes"] = whole.float32_bytes
