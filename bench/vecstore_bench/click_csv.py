@@ -158,7 +158,7 @@ def integer_keys(column: pa.Array) -> I64:
 def dense_counts(column: pa.Array) -> F32:
     """Give log(1 + x) float32[n] of whole numbers, 0 where x is below 0 or missing."""
     values = column.fill_null(0).to_numpy(zero_copy_only=False)
-    return np.log1p(np.maximum(values, 0)).astype(np.float32)
+    return np.asarray(np.log1p(np.maximum(values, 0)), np.float32)
 
 
 def _characters(column: pa.Array) -> NDArray[np.uint8]:

@@ -117,7 +117,8 @@ def open_clicks(folder: Path, mode: Literal["r", "r+"] = "r") -> ClickData:
 def in_memory(data: ClickData) -> ClickData:
     """Give a data set whose arrays are no memory maps."""
     splits = {
-        split: Rows(*(np.array(array) for array in _arrays(rows).values())) for split, rows in data.splits.items()
+        split: Rows(np.array(rows.ids), np.array(rows.dense), np.array(rows.labels))
+        for split, rows in data.splits.items()
     }
     return ClickData(data.name, data.sizes, splits)
 

@@ -24,6 +24,7 @@ from vecstore.schemes.dhe import Dhe
 from vecstore.schemes.float16 import Float16
 from vecstore.schemes.full import Full
 from vecstore.schemes.hash import Hash
+from vecstore.schemes.hybrids import AdaptInt8, DedupInt8, MdeAlpt
 from vecstore.schemes.int4 import Int4
 from vecstore.schemes.int8 import Int8
 from vecstore.schemes.int16 import Int16
@@ -131,6 +132,9 @@ _registry = Registry(
     Opq,
     Binary,
     Int4,
+    AdaptInt8,
+    DedupInt8,
+    MdeAlpt,
 )
 register = _registry.register
 get = _registry.get

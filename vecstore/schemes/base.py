@@ -110,7 +110,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     joint : bool
         All fields of an embedding share one table (otherwise each field has its own).
     trained : bool
-        There is a trainable layer in ``vecstore/training/<name>.py``.
+        There is a trainable layer (``layer``).
     unseen : bool
         Ids beyond a field have vectors too, because vectors are computed from ids: the table has ``lookup_unseen``
         (see :class:`OpenTable`).
@@ -186,6 +186,8 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
 
     ``row_arrays`` names the arrays that have one entry a row; all others are shared by the whole table.
     ``field_parameters`` are the settings that differ from the defaults where the scheme holds fields of an embedding.
+    ``layer`` is ``module:class`` of the trainable twin, where there is one elsewhere than in
+    ``vecstore.training.<name>:<Class>Part``.
     """
 
     name: ClassVar[str]
@@ -194,6 +196,7 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
     capabilities: ClassVar[Capabilities]
     row_arrays: ClassVar[tuple[str, ...]]
     field_parameters: ClassVar[Mapping[str, Any]] = {}
+    layer: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod

@@ -114,7 +114,7 @@ def embedding(
 
 
 def make_part(scheme: Scheme, shape: TableShape, *, seed: int, scale: float) -> TrainablePart:
-    """Make the trainable twin of a scheme: class ``<Scheme>Part`` of ``vecstore/training/<name>.py``.
+    """Make the trainable twin of a scheme: class ``<Scheme>Part`` of ``vecstore/training/<name>.py``, or its ``layer``.
 
     Raises
     ------
@@ -124,6 +124,6 @@ def make_part(scheme: Scheme, shape: TableShape, *, seed: int, scale: float) -> 
     cls = get(scheme.name)
     if not cls.capabilities.trained:
         raise InvalidArgumentError(f"scheme {scheme.name!r} has no trainable layer", field="scheme")
-    module = importlib.import_module(f"vecstore.training.{scheme.name}")
-    part: TrainablePart = getattr(module, f"{cls.__name__}Part")(scheme, shape, seed=seed, scale=scale)
+    module, _, name = (cls.layer or f"vecstore.training.{scheme.name}:{cls.__name__}Part").partition(":")
+    part: TrainablePart = getattr(importlib.import_module(module), name)(scheme, shape, seed=seed, scale=scale)
     return part
