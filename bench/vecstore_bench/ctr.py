@@ -24,12 +24,11 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.schemes import get
 from vecstore_bench.click_columns import Columns
 from vecstore_bench.click_variants import VARIANTS
 from vecstore_bench.ctr_cell import Cell, Experiment, isolated
 from vecstore_bench.ctr_data import prepare_clicks
-from vecstore_bench.ctr_presets import PRESETS, trained
+from vecstore_bench.ctr_presets import PRESETS, compresses, trained
 from vecstore_bench.ctr_summary import summary
 from vecstore_bench.measure import machine
 from vecstore_bench.models import HOSTS
@@ -115,7 +114,7 @@ def cells_of(models: Sequence[str], schemes: Sequence[str], budgets: Sequence[fl
     """Give all cells; schemes that do not compress (``full``) are there once, as what others are compared with."""
     found = []
     for model, scheme in product(models, schemes):
-        own = (1.0,) if get(scheme).capabilities.exact else budgets
+        own = budgets if compresses(scheme) else (1.0,)
         found += [Cell(model, scheme, budget, seed) for budget in own for seed in range(seeds)]
     return found
 
@@ -168,7 +167,7 @@ def _words_of(text: str) -> tuple[str, ...]:
 @click.option("--split-by", "order", help="Column, such as a time, by whose order the rows are split 80/10/10.")
 @click.option("--min-count", type=click.IntRange(1), help="Values that are rarer in training are like missing ones.")
 @click.option("--variant", type=click.Choice(list(VARIANTS)), help="Ids merged and split, so that one thing changes.")
-@click.option("--schemes", help="Names, separated by commas; 'all' for all that can be trained.")
+@click.option("--schemes", help="Names, separated by commas; 'all' for all that can be trained, and auto.")
 @click.option("--budgets", callback=_numbers, help="Fractions of float32 (0.1,0.01), or whole bytes.")
 @click.option("--seeds", default=1, show_default=True, help="Seeds of each scheme and budget.")
 @click.option("--models", "--model", "models", callback=_words, help=f"Separated by commas: {', '.join(HOSTS)}.")

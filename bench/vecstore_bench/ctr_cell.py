@@ -11,12 +11,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 
 from vecstore import training
 from vecstore.errors import BudgetInfeasible, VecstoreError
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.checks import allowed_bytes
+from vecstore.schemes.fields import FieldsTable
 from vecstore_bench.click_columns import Columns
 from vecstore_bench.click_rows import ClickData, open_clicks
 from vecstore_bench.ctr_data import load_clicks
@@ -153,6 +155,7 @@ def run_cell(
         "status": "done",
         "reached_bytes": outcome.table.nbytes,
         "bytes": kept.nbytes,
+        "fields": _schemes_of(outcome.table),
         "sparse": sparse,
         "test_auc": outcome.auc,
         "test_logloss": outcome.loss,
@@ -171,6 +174,13 @@ def run_cell(
         "before_bytes": outcome.before_bytes,
         **asdict(kept.latency),
     }
+
+
+def _schemes_of(table: FieldsTable) -> str:
+    """Give which scheme each field has: ``user: adapt; item: int8``, or once where all have the same."""
+    owners = np.repeat([part.scheme.name for part in table.parts], [part.fields for part in table.scheme.parts])
+    pairs = zip(table.field_names, owners.tolist(), strict=True)
+    return "; ".join(f"{field}: {name}" for field, name in pairs) if len(set(owners)) > 1 else str(owners[0])
 
 
 def isolated(

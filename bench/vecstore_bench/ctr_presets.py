@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vecstore.choosing import AUTO
 from vecstore.schemes import get, names
 from vecstore_bench.ctr_cell import Experiment
 from vecstore_bench.training_loop import Settings
 
-__all__ = ["PRESETS", "Preset", "trained"]
+__all__ = ["PRESETS", "Preset", "compresses", "trained"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +34,13 @@ class Preset:
 
 
 def trained() -> tuple[str, ...]:
-    """Give the names of all schemes that can be trained."""
-    return tuple(name for name in names() if get(name).capabilities.trained)
+    """Give the names of all schemes that can be trained, and ``auto``, with which fields choose among them."""
+    return (*(name for name in names() if get(name).capabilities.trained), AUTO)
+
+
+def compresses(name: str) -> bool:
+    """Tell whether a scheme has a budget; what has none is what others are compared with."""
+    return name == AUTO or not get(name).capabilities.exact
 
 
 PRESETS: Mapping[str, Preset] = {
