@@ -229,7 +229,8 @@ def _curve(matrix: F32, counts: I64 | None, among: Sequence[type[Scheme]], seed:
 
 def _forms(among: Sequence[type[Scheme]], shape: TableShape, counts: I64 | None = None) -> Iterator[Scheme]:
     """Give the forms that schemes have for a field at the shares, each once, and the smallest of each."""
-    for scheme in (Full, *(own for own in among if own is not Full)):
+    every: list[type[Scheme]] = [Full, *(own for own in among if own is not Full)]
+    for scheme in every:
         seen = set()
         for share in (*_SHARES, 0.0):
             planned = _planned(scheme, shape, int(share * shape.float32_bytes), counts)

@@ -25,11 +25,13 @@ from rich.console import Console
 
 from vecstore.errors import InvalidArgumentError
 from vecstore_bench.click_columns import Columns
+from vecstore_bench.click_rows import open_clicks
 from vecstore_bench.click_variants import VARIANTS
 from vecstore_bench.ctr_cell import Cell, Experiment, isolated
 from vecstore_bench.ctr_data import prepare_clicks
 from vecstore_bench.ctr_presets import PRESETS, compresses, trained
 from vecstore_bench.ctr_summary import summary
+from vecstore_bench.describing import DESCRIPTION, as_document, describe_clicks, field_figures
 from vecstore_bench.measure import machine
 from vecstore_bench.models import HOSTS
 from vecstore_bench.run_notes import note_run
@@ -73,6 +75,9 @@ class Results:
         folder = self._folder / "data"
         if not (folder / "about.json").exists():
             prepare_clicks(folder, experiment.data, experiment.folder, experiment.columns, experiment.variant)
+            figures = field_figures(open_clicks(folder))
+            document = as_document(figures, describe_clicks(figures, experiment.dim))
+            (self._folder / DESCRIPTION).write_text(json.dumps(document, indent=1), encoding="utf-8")
         return folder
 
     def checkpoints(self, cell: Cell) -> Path:
