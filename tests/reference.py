@@ -340,6 +340,19 @@ def fields_rows(config, arrays, rows, dim):
     return found
 
 
+def composed_rows(config, arrays, rows, dim):
+    """Rows float32[n, dim] of hybrids: what the codec makes of the stored rows, read as the layout reads them."""
+    outer, own = config["outer"], {name: a for name, a in arrays.items() if not name.startswith("codec.")}
+    codec = {name[6:]: a for name, a in arrays.items() if name.startswith("codec.")}
+    every = np.arange(len(codec["codes"]))
+    stored = rows_of(config["codec"], codec, every, codec["codes"].shape[1])
+    if outer["scheme"] == "dedup":
+        own["blocks"] = stored.reshape(outer["blocks"], outer["block_rows"], dim)
+    else:
+        own["rows"] = stored
+    return rows_of(outer, own, rows, dim)
+
+
 def rotated_back(rows, salt):
     """Rows float32[n, d] before the rotation of kernels/rotation.py, as its documentation says, in float32."""
     rows, dim = rows.copy(), rows.shape[1]
@@ -448,6 +461,7 @@ def table_distances(config, arrays, rows, queries, metric):
 
 #: Scheme -> decoder(config, arrays, rows, dim), each written from the table in docs/file-format.md.
 DECODERS = {
+    **dict.fromkeys(("adapt+int8", "dedup+int8", "mde+alpt"), composed_rows),
     "adapt": lambda config, arrays, rows, dim: adapt_rows(config, arrays, rows),
     "alpt": lambda config, arrays, rows, dim: coded_rows(arrays, rows),
     "autodim": lambda config, arrays, rows, dim: projected_rows(arrays, rows),

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from vecstore import schemes
+from vecstore.choosing import AUTO, Choice, candidates, choose_fields
 from vecstore.errors import InvalidArgumentError, MissingDependencyError, QualityWarning, VecstoreError
 from vecstore.fidelity import Fidelity
 from vecstore.planning import plan_fields
 from vecstore.schemes.base import CompressedTable, Fitting, Progress, Scheme
 from vecstore.schemes.checks import allowed_bytes, table_matrix
 from vecstore.schemes.fields import Fields, FieldsTable, FitPart, Part
+from vecstore.schemes.full import Full
 from vecstore.schemes.single_field import ROW_FIELD
 from vecstore.types import F32, I64
 
@@ -53,6 +55,8 @@ class FitReport:
         Mean cosine of the angle between a row and what became of it, over rows that are not 0.
     seconds : float
         Wall time of planning, fitting and measuring.
+    choice : Choice or None
+        Of ``auto``: what each field got, and all that was measured.
     """
 
     scheme: str
@@ -65,6 +69,7 @@ class FitReport:
     relative_error: float
     cosine: float
     seconds: float
+    choice: Choice | None = None
 
     @property
     def ratio(self) -> float:
@@ -101,7 +106,8 @@ def fit_table(
     ----------
     scheme : str
         Name of any scheme. ``capabilities.fitting`` says how it reproduces a matrix, and ``capabilities.posthoc``
-        whether that has a useful quality for rows of any kind.
+        whether that has a useful quality for rows of any kind. Or ``auto``: each field gets the scheme and bytes with
+        which all of them lose least (:func:`vecstore.choosing.choose_fields`); ``report.choice`` says why.
     vectors : array_like or mapping of str to array_like
         float32[n, dim], whose table has one field, ``row``; or field -> float32[n, dim]. Row i has the id i.
     budget : float or int
@@ -111,7 +117,7 @@ def fit_table(
         How often each row is used, in the form of ``vectors``: schemes that tell frequent rows from rare ones favour
         them, and errors of frequent rows weigh more. The report counts all rows alike.
     parameters : mapping, optional
-        Settings of the scheme that are given and not chosen by the budget.
+        Settings of the scheme that are given and not chosen by the budget; of ``auto`` the names ``schemes``.
     seed : int
         Of all that is drawn: equal arguments give equal arrays.
     on_progress : callable, optional
@@ -141,7 +147,7 @@ def fit_table(
         The scheme is not meant for matrices of any kind, or the relative error is 0.2 or more.
     """
     started = time.perf_counter()
-    plan, matrices, counts = _planned(scheme, vectors, budget, frequency, parameters)
+    plan, matrices, counts, choice = _planned(scheme, vectors, budget, frequency, parameters)
     fit_part = _fit_part(plan, seed)
     whole = np.concatenate(list(matrices.values()))
     joined = None if counts is None else np.concatenate(list(counts.values()))
@@ -150,7 +156,7 @@ def fit_table(
     report = FitReport(
         scheme=scheme,
         fields={name: len(matrix) for name, matrix in matrices.items()},
-        fitting=schemes.get(scheme).capabilities.fitting,
+        fitting=Fitting.CODEC if choice is not None else schemes.get(scheme).capabilities.fitting,
         kept_full=tuple(_kept_full(plan, scheme)),
         bytes_before=table.shape.float32_bytes,
         bytes_asked=allowed_bytes(table.shape, budget),
@@ -158,6 +164,7 @@ def fit_table(
         relative_error=fidelity.relative_error,
         cosine=fidelity.cosine,
         seconds=time.perf_counter() - started,
+        choice=choice,
     )
     _warn_if_poor(report, whole.shape[1])
     return table, report
@@ -179,10 +186,13 @@ def plan_table(
 
 def _planned(
     scheme: str, vectors: Any, budget: float | int, frequency: Any, parameters: Mapping[str, Any] | None
-) -> tuple[Fields, dict[str, F32], dict[str, I64] | None]:
-    """Check all arguments; give the plan, and the matrices and counts of the fields."""
+) -> tuple[Fields, dict[str, F32], dict[str, I64] | None, Choice | None]:
+    """Check all arguments; give the plan, the matrices and counts of the fields, and why ``auto`` planned so."""
     matrices = _matrices(vectors)
     counts = None if frequency is None else _counts(frequency, matrices)
+    if scheme == AUTO:
+        choice = choose_fields(matrices, budget, frequency=counts, among=_among(parameters))
+        return choice.plan, matrices, counts, choice
     sizes = {name: len(matrix) for name, matrix in matrices.items()}
     dim = next(iter(matrices.values())).shape[1]
     plan = _suited(
@@ -191,7 +201,18 @@ def _planned(
     if len(plan.parts) == len(matrices):
         for part, matrix in zip(plan.schemes(), matrices.values(), strict=True):
             part.check(matrix)
-    return plan, matrices, counts
+    return plan, matrices, counts, None
+
+
+def _among(parameters: Mapping[str, Any] | None) -> list[type[Scheme]]:
+    """Give the schemes that ``auto`` may choose from."""
+    given = dict(parameters or {})
+    names = given.pop("schemes", None)
+    if given:
+        raise InvalidArgumentError(
+            f"{AUTO}: there is no parameter {', '.join(map(repr, given))}; there is: 'schemes'", field=next(iter(given))
+        )
+    return candidates(names)
 
 
 def _matrices(vectors: Any) -> dict[str, F32]:
@@ -255,10 +276,11 @@ def _suited(plan: Fields, scheme: str, matrices: Mapping[str, F32], counts: Mapp
 
 
 def _kept_full(plan: Fields, scheme: str) -> list[str]:
-    """Give the fields whose part is not of the scheme that was asked for."""
-    if len(plan.parts) != len(plan.fields):
+    """Give the fields that stay float32 although something else was asked for."""
+    if len(plan.parts) != len(plan.fields) or scheme == Full.name:
         return []
-    return [field.name for field, part in zip(plan.fields, plan.parts, strict=True) if part.scheme["scheme"] != scheme]
+    names = [part.scheme["scheme"] for part in plan.parts]
+    return [field.name for field, name in zip(plan.fields, names, strict=True) if name == Full.name]
 
 
 def _fit_part(plan: Fields, seed: int) -> FitPart:
@@ -298,7 +320,7 @@ def _measured(matrix: F32, table: FieldsTable) -> Fidelity:
 
 def _warn_if_poor(report: FitReport, dim: int) -> None:
     """Warn where the quality is poor, or good by chance of these rows only; what is exact needs no warning."""
-    posthoc = schemes.get(report.scheme).capabilities.posthoc
+    posthoc = report.choice is not None or schemes.get(report.scheme).capabilities.posthoc
     if report.relative_error < POOR_ERROR and (posthoc or report.relative_error == 0):
         return
     measured = f"relative error {report.relative_error:.3g}, mean cosine {report.cosine:.3f}"

@@ -21,7 +21,7 @@ from vecstore.storage.sealed_folder import golden_rows
 from vecstore.storage.table_files import frame_bytes, part_bytes
 from vecstore.types import I64
 
-__all__ = ["plan_fields", "scheme_bytes", "stored_bytes"]
+__all__ = ["frame_cost", "plan_fields", "scheme_bytes", "stored_bytes"]
 
 
 def plan_fields(
@@ -81,6 +81,11 @@ def plan_fields(
     count = len(fields) if scheme.capabilities.joint else 1
     parts = [Part(scheme=config.to_dict(), fields=count) for config in fill(slots, allowed - frame)]
     return Fields(fields=fields, parts=tuple(parts))
+
+
+def frame_cost(fields: tuple[Field, ...], dim: int) -> int:
+    """Give an upper bound of the bytes of a stored version with a part a field, without what the parts add."""
+    return _frame(fields, len(fields), TableShape(sum(field.size for field in fields), dim))
 
 
 def stored_bytes(plan: Fields, dim: int) -> int:

@@ -49,12 +49,15 @@ class Columns:
         Rows are put in the order of this column, such as a time, and the first 80 % are for training, 10 % for
         validation and 10 % for testing. Without it a column ``split`` says what is for what, or, where there is none,
         the order of the rows in the file.
+    min_count : int
+        Values that occur fewer times in the training rows are like missing ones.
     """
 
     label: str = "label"
     categorical: tuple[str, ...] = ()
     dense: tuple[str, ...] = ()
     order: str | None = None
+    min_count: int = 1
 
     def found_in(self, names: Sequence[str], source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Give the categorical and the dense columns of a table with columns ``names``.
@@ -111,7 +114,8 @@ def load_files(name: str, paths: Sequence[Path], columns: Columns) -> ClickData:
         splits = tenths(np.arange(len(table)))
     _spare_validation(splits)
     label = _labels(table[columns.label], f"{source}: {columns.label}")
-    return encoded(name, table.select([*categorical, *dense]), label, splits, n_categorical=len(categorical))
+    kept = table.select([*categorical, *dense])
+    return encoded(name, kept, label, splits, n_categorical=len(categorical), min_count=columns.min_count)
 
 
 def tenths(places: NDArray[np.int64]) -> NDArray[np.object_]:
@@ -119,8 +123,12 @@ def tenths(places: NDArray[np.int64]) -> NDArray[np.object_]:
     return np.array(_TENTHS, object)[places * len(_TENTHS) // max(len(places), 1)]
 
 
-def encoded(name: str, table: pa.Table, label: F32, splits: NDArray[np.object_], *, n_categorical: int) -> ClickData:
+def encoded(
+    name: str, table: pa.Table, label: F32, splits: NDArray[np.object_], *, n_categorical: int, min_count: int = 1
+) -> ClickData:
     """Encode a table whose first ``n_categorical`` columns are categorical, and the others dense.
+
+    Values that occur fewer than ``min_count`` times in the training rows are like missing ones.
 
     Raises
     ------
@@ -135,7 +143,7 @@ def encoded(name: str, table: pa.Table, label: F32, splits: NDArray[np.object_],
     train = splits == "train"
     sizes, ids = {}, np.empty((len(table), n_categorical), np.int32)
     for number, column in enumerate(table.column_names[:n_categorical]):
-        sizes[column.removeprefix(_CATEGORICAL)], ids[:, number] = _vocabulary(column, table[column], train)
+        sizes[column.removeprefix(_CATEGORICAL)], ids[:, number] = _vocabulary(column, table[column], train, min_count)
     dense = _normalised(table.select(table.column_names[n_categorical:]), train)
     rows = {split: Rows(ids[splits == split], dense[splits == split], label[splits == split]) for split in SPLITS}
     return ClickData(name, sizes, rows)
@@ -190,7 +198,9 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
-def _vocabulary(name: str, column: pa.ChunkedArray, train: NDArray[np.bool_]) -> tuple[int, NDArray[np.int32]]:
+def _vocabulary(
+    name: str, column: pa.ChunkedArray, train: NDArray[np.bool_], min_count: int
+) -> tuple[int, NDArray[np.int32]]:
     """Give the number of ids, and the ids int32[n] of a column; a float that is not a number is a missing value."""
     values = _plain(column)
     if pa.types.is_nested(values.type):
@@ -202,7 +212,8 @@ def _vocabulary(name: str, column: pa.ChunkedArray, train: NDArray[np.bool_]) ->
     if pa.types.is_floating(values.type):
         values = values.cast(pa.float64())
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
-    known = pc.unique(values.filter(pa.array(train))).drop_null()
+    counted = pc.value_counts(values.filter(pa.array(train)))
+    known = counted.field("values").filter(pc.greater_equal(counted.field("counts"), min_count)).drop_null()
     known = known.take(pc.sort_indices(known))
     places = pc.fill_null(pc.index_in(values, known), -1)
     return len(known) + 1, (places.to_numpy() + 1).astype(np.int32)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vecstore.types import F32, I64
 from vecstore_bench.synthetic import Split
 
-__all__ = ["SPLITS", "ClickData", "Rows", "open_clicks", "save_clicks"]
+__all__ = ["SPLITS", "ClickData", "Rows", "finish_saved", "in_memory", "open_clicks", "save_clicks", "saved_path"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -85,21 +85,42 @@ def save_clicks(data: ClickData, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for split, rows in data.splits.items():
         for name, array in _arrays(rows).items():
-            np.save(folder / f"{split}-{name}.npy", array)
-    about = {"name": data.name, "sizes": dict(data.sizes)}
+            np.save(saved_path(folder, split, name), array)
+    finish_saved(folder, data.name, data.sizes)
+
+
+def saved_path(folder: Path, split: Split, name: str) -> Path:
+    """Give the file of an array of :class:`Rows` in a folder of :func:`save_clicks`."""
+    return folder / f"{split}-{name}.npy"
+
+
+def finish_saved(folder: Path, name: str, sizes: Mapping[str, int]) -> None:
+    """Write what names the data set whose arrays are in a folder: from now on it is there."""
     temporary = folder / "about.tmp"
-    temporary.write_text(json.dumps(about), encoding="utf-8")
+    temporary.write_text(json.dumps({"name": name, "sizes": dict(sizes)}), encoding="utf-8")
     temporary.replace(folder / "about.json")
 
 
-def open_clicks(folder: Path) -> ClickData:
-    """Give a data set of :func:`save_clicks` without reading it: its arrays are memory maps."""
+def open_clicks(folder: Path, mode: Literal["r", "r+"] = "r") -> ClickData:
+    """Give a data set of :func:`save_clicks` without reading it: its arrays are memory maps.
+
+    With the mode ``r+`` what is written into the arrays is written into the files.
+    """
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     splits = {
-        split: Rows(*(np.load(folder / f"{split}-{field.name}.npy", mmap_mode="r") for field in fields(Rows)))
+        split: Rows(*(np.load(saved_path(folder, split, field.name), mmap_mode=mode) for field in fields(Rows)))
         for split in SPLITS
     }
     return ClickData(about["name"], about["sizes"], splits)
+
+
+def in_memory(data: ClickData) -> ClickData:
+    """Give a data set whose arrays are no memory maps."""
+    splits = {
+        split: Rows(np.array(rows.ids), np.array(rows.dense), np.array(rows.labels))
+        for split, rows in data.splits.items()
+    }
+    return ClickData(data.name, data.sizes, splits)
 
 
 def _arrays(rows: Rows) -> dict[str, NDArray[np.int32] | F32]:

@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         ),
         "codecs": Entry("vecstore_bench.codecs", "Codecs for collections on real vectors; bytes, recall, speed."),
         "ctr": Entry("vecstore_bench.ctr", "Train schemes at budgets on click data; quality, bytes, time, memory."),
+        "describe": Entry("vecstore_bench.describe", "What data say about compressing them: skew, rare ids, spectrum."),
         "fit": Entry("vecstore_bench.fit", "Fit schemes to real vectors; bytes, relative error, cosine, seconds."),
         "ingest": Entry("vecstore_bench.ingest", "Durable inserts, reopening, resident memory."),
         "lookup": Entry("vecstore_bench.lookup", "Look-ups of frozen tables against torch and a plain copy."),

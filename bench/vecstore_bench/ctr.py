@@ -8,8 +8,10 @@ same look-ups. Results are kept one JSON line a cell: a command that was stopped
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+from itertools import product
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -17,16 +19,19 @@ from typing import Any
 import click
 from rich.console import Console
 
-from vecstore.schemes import get
 from vecstore_bench import runs
 from vecstore_bench.click_columns import Columns
-from vecstore_bench.click_rows import save_clicks
+from vecstore_bench.click_rows import open_clicks
+from vecstore_bench.click_variants import VARIANTS
 from vecstore_bench.ctr_cell import Cell, Experiment, isolated
-from vecstore_bench.ctr_data import load_clicks
-from vecstore_bench.ctr_presets import PRESETS, trained
+from vecstore_bench.ctr_data import prepare_clicks
+from vecstore_bench.ctr_presets import PRESETS, compresses, trained
 from vecstore_bench.ctr_summary import summary
+from vecstore_bench.describing import DESCRIPTION, as_document, describe_clicks, field_figures
 from vecstore_bench.measure import machine
+from vecstore_bench.models import HOSTS
 from vecstore_bench.options import numbers, words, words_of
+from vecstore_bench.run_notes import note_run
 from vecstore_bench.training_loop import Settings
 
 __all__ = ["Results", "cells_of", "main"]
@@ -45,7 +50,10 @@ class Results(runs.Results):
         """Give the folder with the encoded data, which every cell maps; they are loaded once."""
         folder = self.folder / "data"
         if not (folder / "about.json").exists():
-            save_clicks(load_clicks(experiment.data, experiment.folder, experiment.columns), folder)
+            prepare_clicks(folder, experiment.data, experiment.folder, experiment.columns, experiment.variant)
+            figures = field_figures(open_clicks(folder))
+            document = as_document(figures, describe_clicks(figures, experiment.dim))
+            (self.folder / DESCRIPTION).write_text(json.dumps(document, indent=1), encoding="utf-8")
         return folder
 
     def checkpoints(self, cell: Cell) -> Path:
@@ -59,30 +67,32 @@ class Results(runs.Results):
             rmtree(self.checkpoints(cell), ignore_errors=True)
 
 
-def cells_of(schemes: Sequence[str], budgets: Sequence[float | int], seeds: int) -> list[Cell]:
+def cells_of(models: Sequence[str], schemes: Sequence[str], budgets: Sequence[float | int], seeds: int) -> list[Cell]:
     """Give all cells; schemes that do not compress (``full``) are there once, as what others are compared with."""
     found = []
-    for scheme in schemes:
-        own = (1.0,) if get(scheme).capabilities.exact else budgets
-        found += [Cell(scheme, budget, seed) for budget in own for seed in range(seeds)]
+    for model, scheme in product(models, schemes):
+        own = budgets if compresses(scheme) else (1.0,)
+        found += [Cell(model, scheme, budget, seed) for budget in own for seed in range(seeds)]
     return found
 
 
 @click.command(help=__doc__)
 @click.option("--preset", type=click.Choice(sorted(PRESETS)), default="default", show_default=True)
 @click.option(
-    "--data", help="synthetic[:ROWS], synthetic-10m[:ROWS], a parquet or CSV file, or a folder of a data set."
+    "--data", help="synthetic[:ROWS], synthetic-10m[:ROWS], a parquet or CSV file, or a file or folder of a data set."
 )
 @click.option("--folder", help="Folder of the data sets; VECSTORE_DATA otherwise.")
 @click.option("--label", help="Column of the label; 'label' by default.")
 @click.option("--categorical", callback=words, help="Columns, separated by commas; those named c_* by default.")
 @click.option("--dense", callback=words, help="Columns of numbers, separated by commas; those named d_* by default.")
 @click.option("--split-by", "order", help="Column, such as a time, by whose order the rows are split 80/10/10.")
-@click.option("--schemes", help="Names, separated by commas; 'all' for all that can be trained.")
+@click.option("--min-count", type=click.IntRange(1), help="Values that are rarer in training are like missing ones.")
+@click.option("--variant", type=click.Choice(list(VARIANTS)), help="Ids merged and split, so that one thing changes.")
+@click.option("--schemes", help="Names, separated by commas; 'all' for all that can be trained, and auto.")
 @click.option("--budgets", callback=numbers, help="Fractions of float32 (0.1,0.01), or whole bytes.")
 @click.option("--seeds", default=1, show_default=True, help="Seeds of each scheme and budget.")
-@click.option("--model", help="dlrm, wdl, dcn, dcnv2 or deepfm.")
-@click.option("--size", help="Of the model: small or standard.")
+@click.option("--models", "--model", "models", callback=words, help=f"Separated by commas: {', '.join(HOSTS)}.")
+@click.option("--size", help="Of the models: small or standard.")
 @click.option("--dim", type=int, help="Dimensions of the vectors.")
 @click.option("--epochs", type=float)
 @click.option("--batch", type=int)
@@ -97,6 +107,7 @@ def cells_of(schemes: Sequence[str], budgets: Sequence[float | int], seeds: int)
 def main(
     preset: str,
     folder: str | None,
+    models: tuple[str, ...] | None,
     schemes: str | None,
     budgets: tuple[float | int, ...],
     seeds: int,
@@ -112,9 +123,13 @@ def main(
     console = Console()
     console.width = max(console.width, _WIDTH)
     console.print(f"machine: {machine()}")
-    cells = cells_of(_names(schemes) or chosen.schemes, budgets or chosen.budgets, seeds)
+    grid = (models or chosen.models, _names(schemes) or chosen.schemes, budgets or chosen.budgets, seeds)
+    cells = cells_of(*grid)
     missing = any(not results.has(cell) for cell in cells)
     prepared = results.prepared(experiment) if missing else None
+    if missing:
+        asked = dict(zip(("models", "schemes", "budgets", "seeds"), grid, strict=True))
+        note_run(out, {**asked, "jobs": jobs, "time_limit": time_limit, "experiment": asdict(experiment)})
 
     def run(cell: Cell) -> dict[str, Any]:
         return {**isolated(experiment, cell, results.checkpoints(cell), prepared), "jobs": jobs}

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vecstore import training
 from vecstore.errors import BudgetInfeasible
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.checks import allowed_bytes
+from vecstore.schemes.fields import FieldsTable
 from vecstore_bench.click_columns import Columns
 from vecstore_bench.click_rows import ClickData, open_clicks
 from vecstore_bench.ctr_data import load_clicks
@@ -41,8 +43,8 @@ class Experiment:
         Of the data sets.
     columns : Columns
         What the columns of files are.
-    model, size : str
-        See :func:`vecstore_bench.models.make_host`.
+    size : str
+        Of the model; see :func:`vecstore_bench.models.make_host`.
     dim : int
         Dimensions of the vectors.
     scale : float or None
@@ -55,12 +57,13 @@ class Experiment:
         Scheme -> settings of it that are given.
     sparse : bool or None
         Whether gradients of rows are sparse, and Adam lazy; None where there are a million ids or more.
+    variant : str or None
+        Of the ids; see :mod:`vecstore_bench.click_variants`.
     """
 
     data: str
     folder: str | None = None
     columns: Columns = field(default_factory=Columns)
-    model: str = "dcn"
     size: str = "standard"
     dim: int = 16
     scale: float | None = None
@@ -68,19 +71,37 @@ class Experiment:
     threads: int = 1
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sparse: bool | None = None
+    variant: str | None = None
+
+    def labels(self, cell: Cell) -> dict[str, Any]:
+        """Give the columns of results that say what a cell is."""
+        dataset = Path(self.data).name + (f", {self.variant}" if self.variant else "")
+        return {"dataset": dataset, "dim": self.dim, **asdict(cell)}
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A scheme, a budget (a fraction or bytes) and a seed, which is of the data's order, the layer and the host."""
+    """What is trained once.
 
+    Attributes
+    ----------
+    model : str
+        See :func:`vecstore_bench.models.make_host`.
+    scheme : str
+    budget : float or int
+        A fraction of float32, or bytes.
+    seed : int
+        Of the data's order, the layer and the host.
+    """
+
+    model: str
     scheme: str
     budget: float | int
     seed: int
 
     def __str__(self) -> str:
         """Give the cell as a name for people and folders."""
-        return f"{self.scheme}-{self.budget}-{self.seed}"
+        return f"{self.model}-{self.scheme}-{self.budget}-{self.seed}"
 
 
 def run_cell(
@@ -93,12 +114,14 @@ def run_cell(
     """Train a cell, store its table and open it again, and give what came out as JSON types.
 
     ``status`` is ``done`` or ``infeasible``, in which case ``floor_bytes`` is the least that the scheme needs.
-    ``cpu_seconds`` are those of the process from its start.
+    ``bytes`` are those of all files of the stored table, ``reached_bytes`` those of its arrays. ``cpu_seconds`` are
+    those of the process from its start. How long look-ups of the stored table take: :mod:`vecstore_bench.latency`.
     """
     torch.set_num_threads(experiment.threads)
-    data = data or load_clicks(experiment.data, experiment.folder, experiment.columns)
+    data = data or load_clicks(experiment.data, experiment.folder, experiment.columns, experiment.variant)
     whole = TableShape(sum(data.sizes.values()), experiment.dim)
-    result: dict[str, Any] = {**asdict(cell), "full_bytes": whole.float32_bytes}
+    result = experiment.labels(cell)
+    result["full_bytes"] = whole.float32_bytes
     result["asked_bytes"] = allowed_bytes(whole, cell.budget)
     sparse = whole.rows >= SPARSE_FROM if experiment.sparse is None else experiment.sparse
     try:
@@ -116,7 +139,7 @@ def run_cell(
     except BudgetInfeasible as error:
         return {**result, "status": "infeasible", "error": error.message, "floor_bytes": error.floor}
     inputs = HostInputs(fields=len(data.sizes), dim=experiment.dim, dense=data.n_dense)
-    host = make_host(experiment.model, inputs, size=experiment.size, seed=cell.seed)
+    host = make_host(cell.model, inputs, size=experiment.size, seed=cell.seed)
     settings = replace(experiment.settings, seed=cell.seed)
     outcome = Training(layer, host, data, settings, folder=checkpoints, on_evaluation=on_evaluation).run()
     kept = stored(outcome.table)
@@ -124,12 +147,13 @@ def run_cell(
         **result,
         "status": "done",
         "reached_bytes": outcome.table.nbytes,
-        "stored_bytes": kept.nbytes,
+        "bytes": kept.nbytes,
+        "fields": _schemes_of(outcome.table),
         "sparse": sparse,
         "test_auc": outcome.auc,
-        "test_loss": outcome.loss,
+        "test_logloss": outcome.loss,
         "valid_auc": outcome.best.auc,
-        "valid_loss": outcome.best.loss,
+        "valid_logloss": outcome.best.loss,
         "best_step": outcome.best.step,
         "steps": outcome.steps,
         "train_seconds": outcome.train_seconds,
@@ -138,9 +162,18 @@ def run_cell(
         "store_seconds": kept.seconds,
         "cpu_seconds": time.process_time(),
         "steps_per_second": outcome.steps / outcome.train_seconds,
+        "samples_per_second": outcome.steps * min(settings.batch, len(data.splits["train"])) / outcome.train_seconds,
         "peak_bytes": outcome.peak_bytes,
         "before_bytes": outcome.before_bytes,
+        **asdict(kept.latency),
     }
+
+
+def _schemes_of(table: FieldsTable) -> str:
+    """Give which scheme each field has: ``user: adapt; item: int8``, or once where all have the same."""
+    owners = np.repeat([part.scheme.name for part in table.parts], [part.fields for part in table.scheme.parts])
+    pairs = zip(table.field_names, owners.tolist(), strict=True)
+    return "; ".join(f"{field}: {name}" for field, name in pairs) if len(set(owners)) > 1 else str(owners[0])
 
 
 def isolated(
@@ -151,7 +184,7 @@ def isolated(
     ``status`` may also be ``failed``, with the reason in ``error``. ``prepared`` is the folder of
     :func:`vecstore_bench.click_rows.save_clicks` with the data of the experiment; without it they are loaded anew.
     """
-    return _isolated(_run_prepared, asdict(cell), experiment, cell, checkpoints, prepared)
+    return _isolated(_run_prepared, experiment.labels(cell), experiment, cell, checkpoints, prepared)
 
 
 def _run_prepared(

@@ -1,9 +1,11 @@
-"""The click data sets that the training benchmark knows by name: planted ones, MovieLens-1M, and files with columns."""
+"""The click data sets that the training benchmark knows: planted ones, public ones, and files with columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +13,14 @@ import pyarrow.compute as pc
 
 from vecstore.errors import FormatError, InvalidArgumentError, NotFoundError
 from vecstore_bench.click_columns import SUFFIXES, Columns, encoded, load_files, tenths
-from vecstore_bench.click_rows import SPLITS, ClickData, Rows
+from vecstore_bench.click_public import public_stream
+from vecstore_bench.click_rows import SPLITS, ClickData, Rows, in_memory, open_clicks, save_clicks
+from vecstore_bench.click_streams import write_stream
+from vecstore_bench.click_variants import vary
 from vecstore_bench.data_sets import data_folder
 from vecstore_bench.synthetic import SyntheticClicks
 
-__all__ = ["PLANTED", "ClickData", "Rows", "load_clicks", "load_movielens", "planted"]
+__all__ = ["PLANTED", "ClickData", "Rows", "load_clicks", "load_movielens", "planted", "prepare_clicks"]
 
 #: Planted data sets: the fields, and those that interact.
 PLANTED: Mapping[str, tuple[Mapping[str, int], tuple[str, str]]] = {
@@ -33,43 +38,83 @@ PLANTED: Mapping[str, tuple[Mapping[str, int], tuple[str, str]]] = {
 _PLANTED_ROWS = 200_000
 
 
-def load_clicks(data: str, folder: str | None = None, columns: Columns | None = None) -> ClickData:
-    """Load a data set by what names it.
+def load_clicks(
+    data: str, folder: str | None = None, columns: Columns | None = None, variant: str | None = None
+) -> ClickData:
+    """Load a data set into memory; the arguments and errors are those of :func:`prepare_clicks`."""
+    with TemporaryDirectory() as place:
+        into = Path(place) / "data"
+        prepare_clicks(into, data, folder, columns, variant)
+        return in_memory(open_clicks(into))
+
+
+def prepare_clicks(
+    into: Path, data: str, folder: str | None = None, columns: Columns | None = None, variant: str | None = None
+) -> None:
+    """Load a data set by what names it, and write it for :func:`~vecstore_bench.click_rows.open_clicks`.
+
+    The public logs of :mod:`vecstore_bench.click_public` are never in memory as a whole. A crash leaves nothing.
 
     Parameters
     ----------
+    into : Path
+        A folder that is made.
     data : str
         ``synthetic`` or ``synthetic-10m``, perhaps with ``:ROWS``; a parquet or CSV file (see
         :func:`vecstore_bench.click_columns.load_files`); a folder with such files or with the files of MovieLens-1M
-        (see :func:`load_movielens`); or the name of such a file or folder in ``folder``.
+        (see :func:`load_movielens`); a file or folder of Criteo or Avazu (see
+        :func:`vecstore_bench.click_public.public_stream`); or the name of such a file or folder in ``folder``.
     folder : str, optional
         Where the data sets are; see :func:`vecstore_bench.data_sets.data_folder`.
     columns : Columns, optional
-        What the columns of files are.
+        What the columns of files are, and which values are too rare.
+    variant : str, optional
+        See :mod:`vecstore_bench.click_variants`.
 
     Raises
     ------
     NotFoundError
         It is not there.
     FormatError
-        It is there, and is none of these.
+        It is there, and is none of these, or is damaged.
     """
+    unfinished = into.with_name(f"{into.name}.tmp")
+    rmtree(unfinished, ignore_errors=True)
     kind, _, rows = data.partition(":")
     if kind in PLANTED:
         if rows and not rows.isdigit():
             raise InvalidArgumentError(f"data: {data!r}: expected a number of rows behind the colon", field="data")
-        return planted(kind, int(rows or _PLANTED_ROWS))
-    path = Path(data) if Path(data).exists() else data_folder(folder) / data
-    if path.is_file():
-        return load_files(path.stem, [path], columns or Columns())
-    if not path.is_dir():
+        save_clicks(planted(kind, int(rows or _PLANTED_ROWS)), unfinished)
+    else:
+        path = Path(data) if Path(data).exists() else data_folder(folder) / data
+        _prepare_files(path, columns or Columns(), unfinished)
+    if variant is not None:
+        vary(unfinished, variant)
+    unfinished.rename(into)
+
+
+def _prepare_files(path: Path, columns: Columns, into: Path) -> None:
+    """Write the data set of a file or folder."""
+    if not path.exists():
         raise NotFoundError(f"{path}: no such data set", field="data")
-    if (path / "ratings.dat").exists():
-        return load_movielens(path)
+    if (stream := public_stream(path)) is not None:
+        write_stream(stream, into, min_count=columns.min_count)
+    elif (path / "ratings.dat").exists():
+        save_clicks(load_movielens(path), into)
+    else:
+        files = [path] if path.is_file() else _columnar(path)
+        save_clicks(load_files(files[0].stem if len(files) == 1 else path.name, files, columns), into)
+
+
+def _columnar(folder: Path) -> list[Path]:
+    """Give the files of the first suffix that a folder has any of."""
     for suffix in SUFFIXES:
-        if files := sorted(path.glob(f"*{suffix}")):
-            return load_files(files[0].stem if len(files) == 1 else path.name, files, columns or Columns())
-    raise FormatError(f"{path}: expected files {', '.join('*' + suffix for suffix in SUFFIXES)} or ratings.dat")
+        if files := sorted(folder.glob(f"*{suffix}")):
+            return files
+    raise FormatError(
+        f"{folder}: expected files {', '.join('*' + suffix for suffix in SUFFIXES)}, or ratings.dat (MovieLens), "
+        "train.txt or day_0 (Criteo), or train.gz (Avazu)"
+    )
 
 
 def planted(kind: str, rows: int, *, seed: int = 0) -> ClickData:

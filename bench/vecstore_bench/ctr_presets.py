@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vecstore.choosing import AUTO
 from vecstore.schemes import get, names
 from vecstore_bench.ctr_cell import Experiment
 from vecstore_bench.training_loop import Settings
 
-__all__ = ["PRESETS", "Preset", "trained"]
+__all__ = ["PRESETS", "Preset", "compresses", "trained"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,21 +20,27 @@ class Preset:
     Attributes
     ----------
     experiment : Experiment
-    schemes : tuple of str
+    models, schemes : tuple of str
     budgets : tuple of float
     published : mapping of (str, float) to str
         Scheme and budget -> figures of others for the same set-up, printed beside those of this run.
     """
 
     experiment: Experiment
+    models: tuple[str, ...] = ("dcn",)
     schemes: tuple[str, ...]
     budgets: tuple[float, ...]
     published: Mapping[tuple[str, float], str] = field(default_factory=dict)
 
 
 def trained() -> tuple[str, ...]:
-    """Give the names of all schemes that can be trained."""
-    return tuple(name for name in names() if get(name).capabilities.trained)
+    """Give the names of all schemes that can be trained, and ``auto``, with which fields choose among them."""
+    return (*(name for name in names() if get(name).capabilities.trained), AUTO)
+
+
+def compresses(name: str) -> bool:
+    """Tell whether a scheme has a budget; what has none is what others are compared with."""
+    return name == AUTO or not get(name).capabilities.exact
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -45,13 +52,13 @@ PRESETS: Mapping[str, Preset] = {
     "unified-ml1m": Preset(
         experiment=Experiment(
             data="ml-1m",
-            model="dcnv2",
             size="unified-ml1m",
             dim=30,
             scale=0.05,
             settings=Settings(epochs=20, batch=128, rate=1e-3, evaluations=80, patience=10),
             parameters={"unified": {"width": 30}},
         ),
+        models=("dcnv2",),
         schemes=("full", "hash", "unified"),
         budgets=(1.0, 0.5, 0.1),
         published={
@@ -68,7 +75,6 @@ PRESETS: Mapping[str, Preset] = {
     "scale-10m": Preset(
         experiment=Experiment(
             data="synthetic-10m:2000000",
-            model="dcn",
             size="small",
             dim=16,
             settings=Settings(epochs=1, batch=4096, rate=5e-3, evaluations=4, patience=4, checkpoint_seconds=600),

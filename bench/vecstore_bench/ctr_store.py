@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import numpy as np
 import vecstore
 from vecstore.errors import CorruptionError
 from vecstore.schemes.fields import FieldsTable
+from vecstore_bench.latency import Latency
 
 __all__ = ["Stored", "stored"]
 
@@ -23,7 +25,7 @@ _LOOKUPS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What storing took.
+    """What storing took, and what look-ups of the stored table take.
 
     Attributes
     ----------
@@ -31,10 +33,13 @@ class Stored:
         Of all files of the table.
     seconds : float
         Until the table was durable.
+    latency : Latency
+        In the other process.
     """
 
     nbytes: int
     seconds: float
+    latency: Latency
 
 
 def stored(table: FieldsTable, folder: Path | None = None) -> Stored:
@@ -65,10 +70,11 @@ def stored(table: FieldsTable, folder: Path | None = None) -> Stored:
         ended = subprocess.run(command, check=False, capture_output=True, text=True)
         if ended.returncode:
             raise CorruptionError(f"the stored table cannot be looked up: {ended.stderr.strip()[-500:]}")
+        latency = Latency(**json.loads(ended.stdout))
         found, expected = np.load(answered), table.lookup_fields(ids)
         if found.tobytes() != expected.tobytes():
             wrong = int((found.view(np.uint32) != expected.view(np.uint32)).any(axis=(1, 2)).sum())
             raise CorruptionError(
                 f"the stored table gives other vectors than the frozen one: {wrong} of {len(ids)} rows"
             )
-    return Stored(nbytes, seconds)
+    return Stored(nbytes, seconds, latency)

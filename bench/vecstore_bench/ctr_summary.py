@@ -12,6 +12,7 @@ __all__ = ["summary"]
 
 
 _HEADINGS = (
+    "model",
     "scheme",
     "budget",
     "stored bytes",
@@ -22,6 +23,7 @@ _HEADINGS = (
     "steps/s",
     "s",
     "freeze s",
+    "look-up ns",
     "peak MB (added)",
 )
 
@@ -40,17 +42,17 @@ def summary(results: Sequence[dict[str, Any]], published: Mapping[tuple[str, flo
         title="test quality of frozen tables: mean (standard deviation) over seeds", caption=_caption(results)
     )
     for heading in (*_HEADINGS, *(["paper / repro"] if published else [])):
-        table.add_column(heading, justify="left" if heading == "scheme" else "right")
-    groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
+        table.add_column(heading, justify="left" if heading in ("model", "scheme") else "right")
+    groups: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
     for line in results:
-        groups.setdefault((line["scheme"], line["budget"]), []).append(line)
-    for (scheme, budget), lines in groups.items():
+        groups.setdefault((line["model"], line["scheme"], line["budget"]), []).append(line)
+    for (model, scheme, budget), lines in groups.items():
         done = [line for line in lines if line["status"] == "done"]
         figures = _figures(done) if done else _reason(lines[-1])
         if published:
-            blanks = [""] * (len(_HEADINGS) - 2 - len(figures))
+            blanks = [""] * (len(_HEADINGS) - 3 - len(figures))
             figures = [*figures, *blanks, published.get((scheme, budget), "")]
-        table.add_row(scheme, f"{budget:g}", *figures)
+        table.add_row(model, scheme, f"{budget:g}", *figures)
     return table
 
 
@@ -64,7 +66,7 @@ def _caption(results: Sequence[dict[str, Any]]) -> str | None:
 
 
 def _beyond(line: dict[str, Any]) -> bool:
-    return bool(line["stored_bytes"] > line["asked_bytes"])
+    return bool(line["bytes"] > line["asked_bytes"])
 
 
 def _figures(done: list[dict[str, Any]]) -> list[str]:
@@ -75,17 +77,18 @@ def _figures(done: list[dict[str, Any]]) -> list[str]:
         deviation = np.std([line[name] for line in done], ddof=1) if len(done) > 1 else np.nan
         return f"{mean(name):.4f} ({deviation:.4f})" if len(done) > 1 else f"{mean(name):.4f}"
 
-    kept = max(line["stored_bytes"] for line in done)
+    kept = max(line["bytes"] for line in done)
     added = max(line["peak_bytes"] - line["before_bytes"] for line in done) / 1e6
     return [
         f"{kept:,}{'*' if any(map(_beyond, done)) else ''}",
         f"{kept / done[0]['full_bytes']:.4g}",
         str(len(done)),
         spread("test_auc"),
-        spread("test_loss"),
+        spread("test_logloss"),
         f"{mean('steps_per_second'):,.0f}",
         f"{mean('train_seconds'):,.1f}",
         f"{mean('freeze_seconds'):,.1f}",
+        f"{np.median([line['lookup_ns'] for line in done]):,.0f}",
         f"{max(line['peak_bytes'] for line in done) / 1e6:,.0f} ({added:,.0f})",
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from vecstore_bench.ctr import Results, cells_of
 from vecstore_bench.ctr_cell import Cell, Experiment, run_cell
 from vecstore_bench.ctr_presets import PRESETS
 from vecstore_bench.ctr_store import stored
+from vecstore_bench.latency import LARGE, lookup_latency
 from vecstore_bench.lookup import frozen_layer, measure, measure_fields
 from vecstore_bench.models import HostInputs, make_host
 from vecstore_bench.runs import run_all
@@ -24,25 +26,30 @@ from vecstore_bench.training_loop import Settings
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 EXPERIMENT = Experiment(
-    data="synthetic:2000", model="wdl", size="small", dim=16, settings=Settings(epochs=1, batch=200, evaluations=2)
+    data="synthetic:2000", size="small", dim=16, settings=Settings(epochs=1, batch=200, evaluations=2)
 )
 
 
 def test_a_cell_says_what_was_asked_and_reached(clicks):
-    result = run_cell(EXPERIMENT, Cell("hash", 0.5, 1), data=clicks)
+    result = run_cell(EXPERIMENT, Cell("wdl", "hash", 0.5, 1), data=clicks)
     assert result["status"] == "done"
     assert result["full_bytes"] == 297 * 16 * 4
     assert result["asked_bytes"] == 297 * 16 * 2
     assert 0.7 * result["asked_bytes"] < result["reached_bytes"] <= result["asked_bytes"]
     assert 0 < result["test_auc"] < 1
     assert result["steps"] == 15
-    assert result["reached_bytes"] < result["stored_bytes"] < result["reached_bytes"] + 10_000
+    assert result["reached_bytes"] < result["bytes"] < result["reached_bytes"] + 10_000
     assert not result["sparse"]
+    assert (result["dataset"], result["model"], result["dim"]) == ("synthetic:2000", "wdl", 16)
+    assert 0 < result["p50_ms"] <= result["p99_ms"]
+    assert 0 < result["batch_p50_ms"] <= result["batch_p99_ms"]
+    assert result["lookup_ns"] == pytest.approx(1e6 * result["batch_p50_ms"] / (1024 * 3))
+    assert result["samples_per_second"] == pytest.approx(200 * result["steps_per_second"])
     assert json.loads(json.dumps(result)) == result
-    other = run_cell(EXPERIMENT, Cell("hash", 0.5, 2), data=clicks)
+    other = run_cell(EXPERIMENT, Cell("wdl", "hash", 0.5, 2), data=clicks)
     assert other["test_auc"] != result["test_auc"]
-    again = run_cell(EXPERIMENT, Cell("hash", 0.5, 1), data=clicks)
-    assert (again["test_auc"], again["test_loss"]) == (result["test_auc"], result["test_loss"])
+    again = run_cell(EXPERIMENT, Cell("wdl", "hash", 0.5, 1), data=clicks)
+    assert (again["test_auc"], again["test_logloss"]) == (result["test_auc"], result["test_logloss"])
 
 
 def test_a_table_that_answers_otherwise_is_found(clicks, monkeypatch):
@@ -61,7 +68,7 @@ def test_cells_run_side_by_side_until_the_time_is_over():
         ran.append(cell)
         return {"status": "done", "seed": cell.seed}
 
-    cells = [Cell("full", 1.0, seed) for seed in range(5)]
+    cells = [Cell("wdl", "full", 1.0, seed) for seed in range(5)]
     found = dict(run_all(cells, run, jobs=2, until=float("inf")))
     assert found == {cell: {"status": "done", "seed": cell.seed} for cell in cells}
     assert not list(run_all(cells, run, jobs=2, until=0.0))
@@ -69,10 +76,10 @@ def test_cells_run_side_by_side_until_the_time_is_over():
 
 
 def test_infeasible_cells_give_their_floor(clicks):
-    result = run_cell(EXPERIMENT, Cell("int8", 0.01, 0), data=clicks)
+    result = run_cell(EXPERIMENT, Cell("wdl", "int8", 0.01, 0), data=clicks)
     assert result["status"] == "infeasible"
     assert result["floor_bytes"] > result["asked_bytes"]
-    assert run_cell(EXPERIMENT, Cell("int8", result["floor_bytes"], 0), data=clicks)["status"] == "done"
+    assert run_cell(EXPERIMENT, Cell("wdl", "int8", result["floor_bytes"], 0), data=clicks)["status"] == "done"
 
 
 @pytest.fixture
@@ -82,8 +89,8 @@ def in_this_process(monkeypatch):
 
     def isolated(experiment, cell, checkpoints=None, prepared=None):
         ran.append(str(cell))
-        if cell == Cell("hash", 0.5, 1) and len(ran) <= 4:
-            return {"scheme": "hash", "budget": 0.5, "seed": 1, "status": "failed", "error": "no luck"}
+        if cell == Cell("wdl", "hash", 0.5, 1) and len(ran) <= 4:
+            return {"model": "wdl", "scheme": "hash", "budget": 0.5, "seed": 1, "status": "failed", "error": "no luck"}
         return {**run_cell(experiment, cell, checkpoints, data=open_clicks(prepared)), "wall_seconds": 0.0}
 
     monkeypatch.setattr(ctr, "isolated", isolated)
@@ -102,16 +109,16 @@ def test_the_command_runs_what_is_missing(tmp_path, in_this_process):
     out = tmp_path / "runs"
     first = command(out)
     assert first.exit_code == 0, first.output
-    assert in_this_process[:2] == ["full-1.0-0", "full-1.0-1"]
+    assert in_this_process[:2] == ["wdl-full-1.0-0", "wdl-full-1.0-1"]
     assert len(in_this_process) == 10
-    assert "hash-0.5-1: failed, no luck" in first.output
+    assert "wdl-hash-0.5-1: failed, no luck" in first.output
     assert "infeasible" in first.output
     # A crash cut a line off.
     with (out / "cells.jsonl").open("ab") as file:
         file.write(b'{"scheme": "ha')
     second = command(out)
     assert second.exit_code == 0, second.output
-    assert in_this_process[10:] == ["hash-0.5-1"]
+    assert in_this_process[10:] == ["wdl-hash-0.5-1"]
     assert command(out).exit_code == 0
     assert len(in_this_process) == 11
     table = pq.read_table(out / "results.parquet").to_pylist()
@@ -121,14 +128,42 @@ def test_the_command_runs_what_is_missing(tmp_path, in_this_process):
     assert all(0 < row["reached_bytes"] <= row["asked_bytes"] for row in hashed)
     assert f"{np.mean([row['test_auc'] for row in hashed]):.4f}" in second.output
     assert not list((out / "checkpoints").glob("*/*"))
+    notes = json.loads((out / "runs.json").read_text())
+    assert [run["arguments"]["seeds"] for run in notes["runs"]] == [2, 2]
+    assert notes["runs"][0]["arguments"]["experiment"]["settings"]["epochs"] == 1
+    assert notes["runs"][0]["packages"]["numpy"] == np.__version__
+    assert notes["runs"][0]["machine"] in first.output.replace("\n", " ")
     refused = command(out, "--rate", "0.5")
     assert isinstance(refused.exception, InvalidArgumentError)
+
+
+def test_several_models_are_one_run(tmp_path, in_this_process):
+    found = command(tmp_path, "--models", "wdl,deepfm", "--schemes", "full", "--seeds", "1")
+    assert found.exit_code == 0, found.output
+    assert in_this_process == ["wdl-full-1.0-0", "deepfm-full-1.0-0"]
+    rows = pq.read_table(tmp_path / "results.parquet").to_pylist()
+    assert {(row["model"], row["dataset"]) for row in rows} == {("wdl", "synthetic:2000"), ("deepfm", "synthetic:2000")}
+    assert len({row["test_auc"] for row in rows}) == 2
+
+
+def test_the_latency_is_that_of_look_ups():
+    asked = []
+
+    def lookup(ids):
+        asked.append(ids.shape)
+        time.sleep(0.001 if len(ids) == 1 else 0.01)
+
+    found = lookup_latency(lookup, np.zeros((10, 2), np.int64))
+    assert set(asked) == {(1, 2), (LARGE, 2)}
+    assert 1 <= found.p50_ms <= found.p99_ms
+    assert 10 <= found.batch_p50_ms <= found.batch_p99_ms
+    assert found.lookup_ns == pytest.approx(found.batch_p50_ms * 1e6 / LARGE / 2)
 
 
 def test_a_failed_cell_is_reported(clicks):
     # The child process finds no such data set.
     experiment = Experiment(data="nowhere", folder="/nonexistent")
-    result = ctr_cell.isolated(experiment, Cell("hash", 0.5, 0))
+    result = ctr_cell.isolated(experiment, Cell("wdl", "hash", 0.5, 0))
     assert result["status"] == "failed"
     assert "NotFoundError" in result["error"]
 
@@ -140,9 +175,10 @@ def test_budgets_are_numbers(tmp_path):
 
 
 def test_what_does_not_compress_has_one_budget():
-    cells = cells_of(("full", "hash"), (0.5, 1000), 2)
+    cells = cells_of(("wdl", "dcn"), ("full", "hash"), (0.5, 1000), 2)
     assert [str(cell) for cell in cells] == [
-        "full-1.0-0", "full-1.0-1", "hash-0.5-0", "hash-0.5-1", "hash-1000-0", "hash-1000-1"
+        "wdl-full-1.0-0", "wdl-full-1.0-1", "wdl-hash-0.5-0", "wdl-hash-0.5-1", "wdl-hash-1000-0", "wdl-hash-1000-1",
+        "dcn-full-1.0-0", "dcn-full-1.0-1", "dcn-hash-0.5-0", "dcn-hash-0.5-1", "dcn-hash-1000-0", "dcn-hash-1000-1",
     ]  # fmt: skip
 
 
@@ -155,7 +191,7 @@ def test_the_preset_of_unified_embedding(tmp_path):
         128,
         1e-3,
     )
-    host = make_host(experiment.model, HostInputs(fields=6, dim=30, dense=0), size=experiment.size)
+    host = make_host(*preset.models, HostInputs(fields=6, dim=30, dense=0), size=experiment.size)
     assert {key: tuple(value.shape) for key, value in host.named_parameters() if "weight" in key} == {
         "crosses.0.product.weight": (180, 180),
         "deep.0.weight": (192, 180),

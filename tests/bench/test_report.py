@@ -13,8 +13,9 @@ from click.testing import CliRunner
 
 from tests.bench import runs
 from vecstore.errors import FormatError, InvalidArgumentError, NotFoundError
+from vecstore_bench.report.across import across
 from vecstore_bench.report.choosing import Rules, advise
-from vecstore_bench.report.command import main
+from vecstore_bench.report.command import main, report
 from vecstore_bench.report.comparing import Figure, compare, overlap
 from vecstore_bench.report.measures import budget_text, bytes_text, first
 from vecstore_bench.report.reading import read_run
@@ -159,7 +160,7 @@ def test_without_full_no_loss_is_known(tmp_path):
     assert done.exit_code == 0, done.output
 
 
-def test_a_run_of_today_has_no_look_ups(tmp_path):
+def test_an_older_run_has_no_look_ups(tmp_path):
     gone = {"lookup_ns", "dataset", "model", "stored_bytes"}
     cells = [
         {name: value for name, value in one.items() if name not in gone} | {"reached_bytes": one.get("stored_bytes")}
@@ -174,7 +175,7 @@ def test_a_run_of_today_has_no_look_ups(tmp_path):
     done = CliRunner().invoke(main, [str(folder)])
     assert done.exit_code == 0, done.output
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "<code>vecstore bench lookup</code> measures look-ups apart from a run." in page
+    assert "<code>vecstore bench ctr</code> measures it" in page
     assert not list((folder / "plots").glob("*lookup*"))
 
 
@@ -301,3 +302,30 @@ def test_the_first_column_with_a_number_counts():
     assert first("a", "b")({"a": math.nan, "b": 3}) == 3.0
     assert first("a")({"a": True}) is None
     assert first("a")({"a": json.loads("1e999")}) is None
+
+
+def test_models_are_set_side_by_side(tmp_path):
+    cells = runs.made_up()
+    # With the other model all schemes lose twice as much, so they have the same ranks.
+    level = {one["seed"]: one["test_auc"] for one in cells if one["scheme"] == "full"}
+    for one in runs.made_up():
+        if "test_auc" in one:
+            one["test_auc"] = level[one["seed"]] - 2 * (level[one["seed"]] - one["test_auc"])
+        cells.append({**one, "model": "wdl"})
+    folder = runs.write(tmp_path / "run", cells)
+    sections, file = report([folder], folder, Rules())
+    (table,) = across([section.comparison for section in sections])
+    assert table.models == ("dcn", "wdl")
+    assert table.agreement == pytest.approx(1)
+    for _, (one, other) in table.rows:
+        assert other.loss.mean == pytest.approx(2 * one.loss.mean)
+    means = [one.loss.mean for _, (one, _) in table.rows]
+    assert means == sorted(means)
+    assert "Models side by side" in file.read_text()
+
+
+def test_one_model_has_nothing_beside_it(tmp_path):
+    folder = runs.write(tmp_path / "run", runs.made_up())
+    sections, file = report([folder], folder, Rules())
+    assert across([section.comparison for section in sections]) == []
+    assert "Models side by side" not in file.read_text()

@@ -18,6 +18,7 @@ from tests.bench.browser import Browser, browser  # noqa: F401
 from vecstore import schemes
 from vecstore.schemes.base import Family
 from vecstore.schemes.full import Full
+from vecstore_bench.describing import DESCRIPTION
 from vecstore_bench.report.choosing import Rules
 from vecstore_bench.report.command import report
 
@@ -123,18 +124,34 @@ def told(browser, page, to, expression):  # noqa: F811
     return json.loads(unescape(value))
 
 
+def overflow(browser, page, to, png):  # noqa: F811
+    """Give what a page of a phone's width says of its own width."""
+    # The window has its size only when the picture is taken.
+    script = """addEventListener("resize", () => {
+      console.log(`${innerWidth} and ${document.documentElement.scrollWidth}`);
+    });"""
+    return browser.screenshot(with_script(page, to, script), png, width=390, height=900).console[-1]
+
+
+def test_models_and_data_are_drawn_too(browser, tmp_path):  # noqa: F811
+    cells = runs.made_up(seeds=1)
+    folder = runs.write(tmp_path / "run", [*cells, *({**one, "model": "wdl"} for one in cells)])
+    field = {"field": "user", "ids": 5000, "zipf": 1.05, "cover": 0.1, "rare": 0.4, "unseen": 0.02}
+    (folder / DESCRIPTION).write_text(json.dumps({"fields": [field], "says": ["5,000 ids, and `adapt` fits them."]}))
+    _, file = report([folder], folder, Rules())
+    sections = """[...document.querySelectorAll("h2")].map((heading) => heading.id)
+      .filter((id) => /^(data|models)-/.test(id))"""
+    assert told(browser, file, tmp_path / "copy.html", sections) == ["data-1", "models-1"]
+    assert '"390 and 390"' in overflow(browser, file, tmp_path / "copy.html", tmp_path / "page.png")
+    assert "<code>adapt</code> fits them" in file.read_text(encoding="utf-8")
+
+
 def test_it_fetches_nothing(browser, page, tmp_path):  # noqa: F811
     assert told(browser, page, tmp_path / "page.html", FETCHED) == []
 
 
 def test_a_phone_need_not_scroll_aside(browser, page, tmp_path):  # noqa: F811
-    # The window has its size only when the picture is taken.
-    script = """addEventListener("resize", () => {
-      console.log(`${innerWidth} and ${document.documentElement.scrollWidth}`);
-    });"""
-    copy = with_script(page, tmp_path / "page.html", script)
-    seen = browser.screenshot(copy, tmp_path / "page.png", width=390, height=900)
-    assert '"390 and 390"' in seen.console[-1]
+    assert '"390 and 390"' in overflow(browser, page, tmp_path / "page.html", tmp_path / "page.png")
 
 
 def test_a_click_on_a_heading_sorts(browser, page, tmp_path):  # noqa: F811

@@ -23,6 +23,11 @@ N_ROWS, DIM, N_QUERIES = 24, 37, 3
 #: Folder -> config. Each scheme has one of its name, and one for each further form of its arrays.
 CONFIGS = {
     "adapt": {"scheme": "adapt", "hot": 5, "shared": 7},
+    "adapt+int8": {
+        "scheme": "adapt+int8",
+        "outer": {"scheme": "adapt", "hot": 5, "shared": 7},
+        "codec": {"scheme": "int8"},
+    },
     "alpt": {"scheme": "alpt", "bits": 8},
     "alpt-16": {"scheme": "alpt", "bits": 16},
     "autodim": {"scheme": "autodim", "width": 8},
@@ -30,6 +35,11 @@ CONFIGS = {
     "compo": {"scheme": "compo", "remainders": 9},
     "compo-sum": {"scheme": "compo", "remainders": 9, "aggregate": "sum"},
     "dedup": {"scheme": "dedup", "blocks": 7, "block_rows": 2},
+    "dedup+int8": {
+        "scheme": "dedup+int8",
+        "outer": {"scheme": "dedup", "blocks": 7, "block_rows": 2},
+        "codec": {"scheme": "int8"},
+    },
     "deeplight": {"scheme": "deeplight", "values": 414, "places": "bitmap"},
     "deeplight-uint8": {"scheme": "deeplight", "values": 60, "places": "uint8"},
     "deeplight-uint16": {"scheme": "deeplight", "values": 60, "places": "uint16"},
@@ -50,6 +60,11 @@ CONFIGS = {
     "int8": {"scheme": "int8"},
     "int8-table": {"scheme": "int8", "scales": "table"},
     "mde": {"scheme": "mde", "width": 8},
+    "mde+alpt": {
+        "scheme": "mde+alpt",
+        "outer": {"scheme": "mde", "width": 8},
+        "codec": {"scheme": "alpt", "bits": 8},
+    },
     "mgqe": {"scheme": "mgqe", "parts": 37, "hot_share": 0.25},
     "optembed": {"scheme": "optembed", "fields": [{"name": "row", "size": 24}], "values": 435},
     "binary": {"scheme": "binary"},
@@ -82,7 +97,18 @@ CONFIGS = {
 }
 #: Those whose ``fit`` neither draws numbers nor calls LAPACK, so that it gives the same arrays everywhere.
 EXACT_FITS = [
-    *("adapt", "alpt", "alpt-16", "autosrh", "compo-sum", "deeplight", "deeplight-uint8", "deeplight-uint16", "fields"),
+    *(
+        "adapt",
+        "adapt+int8",
+        "alpt",
+        "alpt-16",
+        "autosrh",
+        "compo-sum",
+        "deeplight",
+        "deeplight-uint8",
+        "deeplight-uint16",
+        "fields",
+    ),
     *(
         "float16",
         "full",

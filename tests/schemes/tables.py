@@ -24,6 +24,7 @@ _FIELDS = [{"name": "a", "size": 60}, {"name": "b", "size": 7}, {"name": "c", "s
 #: Settings whose look-ups or distances take another way than those of the defaults.
 VARIANTS = {
     "adapt": [{"hot": 10}],
+    "adapt+int8": [{"outer": {"hot": 10}}],
     "alpt": [{"bits": 16}],
     "autosrh": [{"places": "uint8"}],
     "compo": [{"aggregate": "sum"}],
@@ -33,6 +34,7 @@ VARIANTS = {
     "int16": [{"scales": "table"}],
     "int8": [{"scales": "table"}],
     "mde": [{"width": 5}],
+    "mde+alpt": [{"outer": {"width": 5}, "codec": {"bits": 16}}, {"outer": {"width": 33}}],
     "mgqe": [{"parts": 11, "hot_share": 0.3}],
     "optembed": [{"fields": _FIELDS}],
     "opq": [{"parts": 3, "bits": 8}],

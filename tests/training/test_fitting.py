@@ -351,3 +351,56 @@ def test_no_rows_and_no_layer_are_refused():
         distil(Hash(buckets=1), np.empty((0, 3), np.float32))
     with pytest.raises(InvalidArgumentError, match="no trainable layer"):
         distil(schemes.get("float16")(), np.ones((3, 3), np.float32))
+
+
+# A scheme for each field
+
+
+def test_fields_that_differ_get_schemes_that_differ():
+    draws = np.random.default_rng(0)
+    fields = {
+        "narrow": (draws.normal(size=(900, 2)) @ draws.normal(size=(2, 16))).astype(np.float32),
+        "still": np.repeat(draws.normal(size=(1, 16)), 900, axis=0).astype(np.float32),
+        "wide": draws.normal(size=(900, 16)).astype(np.float32),
+    }
+    table, report = fit_table("auto", fields, budget=0.2)
+    assert report.bytes_reached <= report.bytes_asked == int(0.2 * 2700 * 64)
+    chosen = {own.field: own for own in report.choice.fields}
+    assert [part.scheme["scheme"] for part in table.scheme.parts] == [own.scheme.name for own in chosen.values()]
+    # Rows that are all alike cost next to nothing; those of full rank cost most.
+    assert chosen["still"].bytes < chosen["narrow"].bytes < chosen["wide"].bytes
+    # No scheme for all fields is as good at these bytes.
+    for name in ("int8", "mde", "pq", "int4"):
+        _, other, _ = fitted(name, fields, 0.2)
+        assert report.relative_error < other.relative_error or other.bytes_reached > report.bytes_asked
+
+
+def test_errors_of_the_choice_are_those_of_the_table():
+    table, report = fit_table("auto", FIELDS, budget=0.3)
+    for own in report.choice.fields:
+        part, first, last = table.field(own.field)
+        error, _ = errors_of(FIELDS[own.field], part)
+        assert (first, last) == (0, len(FIELDS[own.field]))
+        assert own.error == pytest.approx(error, rel=1e-6, abs=1e-9)
+
+
+def test_a_choice_may_be_among_few():
+    _, report = fit_table("auto", FIELDS, budget=0.5, parameters={"schemes": ["int8"]})
+    assert {own.scheme.name for own in report.choice.fields} <= {"int8", "full"}
+    with pytest.raises(InvalidArgumentError, match="unified cannot be measured"):
+        fit_table("auto", FIELDS, budget=0.5, parameters={"schemes": ["unified"]})
+    with pytest.raises(InvalidArgumentError, match="colour"):
+        fit_table("auto", FIELDS, budget=0.5, parameters={"colour": "red"})
+    with pytest.raises(BudgetInfeasible) as caught:
+        fit_table("auto", FIELDS, budget=10)
+    table, _, _ = fitted("auto", FIELDS, caught.value.floor)
+    assert stored_bytes(table.scheme, DIM) <= caught.value.floor
+
+
+def test_principal_axes_and_product_quantisation_make_a_table_together():
+    table, report, caught = fitted(
+        "transformed", FIELDS, 0.3, parameters={"transform": "centre|pca:4", "inner": {"scheme": "pq", "bits": 8}}
+    )
+    assert not caught
+    assert report.relative_error < 0.1
+    assert {part.scheme["inner"]["scheme"] for part in table.scheme.parts if part.scheme["scheme"] != "full"} == {"pq"}

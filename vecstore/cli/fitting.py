@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,14 +146,18 @@ def advancing(advance: Callable[[int], None], rows: int) -> Callable[[int, int],
 
 def _figures(table: str, version: int, report: FitReport) -> dict[str, Any]:
     """Give all figures of a fit as plain types."""
-    return {"table": table, "version": version, **asdict(report), "ratio": report.ratio}
+    figures = asdict(replace(report, choice=None)) | {"ratio": report.ratio}
+    figures["choice"] = {own.field: own.scheme.name for own in report.choice.fields} if report.choice else None
+    return {"table": table, "version": version, **figures}
 
 
 def _shown(value: Any) -> Any:
-    """Give a figure as it stands in a line: fields with their rows, and nothing instead of an empty list."""
+    """Give a figure as it stands in a line: fields with what they have, and nothing instead of an empty list."""
     match value:
         case dict():
-            return ", ".join(f"{field} ({rows:,} rows)" for field, rows in value.items())
+            return ", ".join(
+                f"{key} ({own:,} rows)" if isinstance(own, int) else f"{key} {own}" for key, own in value.items()
+            )
         case tuple():
             return ", ".join(value) or None
         case _:

@@ -32,7 +32,7 @@ class Registry:
     built_in : type[Scheme]
         What is known from the start.
     homes : mapping of str to str
-        Further ones that are known by name: the class, which the module ``vecstore.schemes.<name>`` defines.
+        Further ones that are known by name: ``module:class`` in ``vecstore.schemes``, imported when asked for.
     """
 
     def __init__(self, *built_in: type[Scheme], homes: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -83,8 +83,9 @@ class Registry:
     def _import(self, name: str) -> None:
         """Import the module of a scheme of ours that was not asked for before."""
         if name in self._homes and name not in self._schemes:
-            module = importlib.import_module(f"vecstore.schemes.{name}")
-            self._schemes.setdefault(name, getattr(module, self._homes[name]))
+            module, _, scheme = self._homes[name].partition(":")
+            found = getattr(importlib.import_module(f"vecstore.schemes.{module}"), scheme)
+            self._schemes.setdefault(name, found)
 
     def _load(self) -> None:
         with self._lock:
@@ -100,31 +101,34 @@ class Registry:
 
 _registry = Registry(
     homes={
-        "adapt": "Adapt",
-        "alpt": "Alpt",
-        "autodim": "Autodim",
-        "autosrh": "AutoSrh",
-        "binary": "Binary",
-        "compo": "Compo",
-        "dedup": "Dedup",
-        "deeplight": "DeepLight",
-        "dhe": "Dhe",
-        "float16": "Float16",
-        "full": "Full",
-        "hash": "Hash",
-        "int16": "Int16",
-        "int4": "Int4",
-        "int8": "Int8",
-        "mde": "Mde",
-        "mgqe": "Mgqe",
-        "opq": "Opq",
-        "optembed": "OptEmbed",
-        "pq": "Pq",
-        "rabitq": "Rabitq",
-        "robe": "Robe",
-        "transformed": "Transformed",
-        "ttrec": "Ttrec",
-        "unified": "Unified",
+        "adapt": "adapt:Adapt",
+        "adapt+int8": "hybrids:AdaptInt8",
+        "alpt": "alpt:Alpt",
+        "autodim": "autodim:Autodim",
+        "autosrh": "autosrh:AutoSrh",
+        "binary": "binary:Binary",
+        "compo": "compo:Compo",
+        "dedup": "dedup:Dedup",
+        "dedup+int8": "hybrids:DedupInt8",
+        "deeplight": "deeplight:DeepLight",
+        "dhe": "dhe:Dhe",
+        "float16": "float16:Float16",
+        "full": "full:Full",
+        "hash": "hash:Hash",
+        "int16": "int16:Int16",
+        "int4": "int4:Int4",
+        "int8": "int8:Int8",
+        "mde": "mde:Mde",
+        "mde+alpt": "hybrids:MdeAlpt",
+        "mgqe": "mgqe:Mgqe",
+        "opq": "opq:Opq",
+        "optembed": "optembed:OptEmbed",
+        "pq": "pq:Pq",
+        "rabitq": "rabitq:Rabitq",
+        "robe": "robe:Robe",
+        "transformed": "transformed:Transformed",
+        "ttrec": "ttrec:Ttrec",
+        "unified": "unified:Unified",
     }
 )
 register = _registry.register

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from vecstore.kernels import hashing, lookup
 from vecstore.kernels.adapt import fill_adapted
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.array_table import ArrayTable
-from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -25,6 +26,7 @@ from vecstore.schemes.checks import (
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.hash import bucket_means
 from vecstore.schemes.indirect import SharedScorer
+from vecstore.schemes.layouts import LaidOut, SharedRows
 from vecstore.schemes.ranked_bitmap import bitmap_forms, bitmap_nbytes, most_frequent, pack, stored_bitmap
 from vecstore.schemes.scorer import CheckedScorer
 from vecstore.types import F32, I64, U32, U64, ArrayForm, Metric
@@ -36,7 +38,7 @@ _SALT_BYTES = 8
 _HOT_SHARE = 0.1
 
 
-class Adapt(Scheme, frozen=True, kw_only=True, tag="adapt"):
+class Adapt(LaidOut, frozen=True, kw_only=True, tag="adapt"):
     """The ``hot`` most frequent ids have a row each; any other id has row ``bucket(mix(id, salt), shared)``.
 
     Which ids are hot is decided when a table is made and stored as a bitmap, so the table is made anew when the ids'
@@ -64,6 +66,7 @@ class Adapt(Scheme, frozen=True, kw_only=True, tag="adapt"):
         posthoc=False, fitting=Fitting.CLOSED_FORM, appendable=False, exact=False, graph=False, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
+    stored_rows: ClassVar[str] = "rows"
 
     hot: int
     shared: int
@@ -146,9 +149,18 @@ class Adapt(Scheme, frozen=True, kw_only=True, tag="adapt"):
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> AdaptTable:
         """Make a table of its stored arrays (see :class:`AdaptTable`); see :meth:`Scheme.open`."""
         rows = stored_array(arrays, "rows", np.float32, (self.hot + self.shared, shape.dim))
+        return AdaptTable(self, shape, frozen(rows), *self._opened(shape, arrays))
+
+    def layout(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> SharedRows:
+        """Give which stored row each row reads; see :meth:`LaidOut.layout`."""
+        words, ranks, salt = self._opened(shape, arrays)
+        places = partial(adapted_places, self, words, ranks, salt)
+        return SharedRows(shape, {"words": words, "ranks": ranks, "salt": salt}, places)
+
+    def _opened(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> tuple[U64, U32, U64]:
+        """Give the words and ranks of the hot ids, and the salt."""
         words, ranks = stored_bitmap(arrays, "words", "ranks", shape.rows, self.hot)
-        salt = stored_array(arrays, "salt", np.uint64, (1,))
-        return AdaptTable(self, shape, frozen(rows), words, ranks, frozen(salt))
+        return words, ranks, frozen(stored_array(arrays, "salt", np.uint64, (1,)))
 
 
 @dataclass(frozen=True, slots=True)

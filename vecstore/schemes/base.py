@@ -110,7 +110,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     joint : bool
         All fields of an embedding share one table (otherwise each field has its own).
     trained : bool
-        There is a trainable layer in ``vecstore/training/<name>.py``.
+        There is a trainable layer (``layer``).
     unseen : bool
         Ids beyond a field have vectors too, because vectors are computed from ids: the table has ``lookup_unseen``
         (see :class:`OpenTable`).
@@ -188,6 +188,8 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
     ``field_parameters`` are the settings that differ from the defaults where the scheme holds fields of an embedding.
     ``advised`` are the settings, beside those that a budget decides, with which the advisor tries the scheme for
     collections; none where another scheme is always better there.
+    ``layer`` is ``module:class`` of the trainable twin, where there is one elsewhere than in
+    ``vecstore.training.<name>:<Class>Part``.
     """
 
     name: ClassVar[str]
@@ -197,6 +199,7 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
     row_arrays: ClassVar[tuple[str, ...]]
     field_parameters: ClassVar[Mapping[str, Any]] = {}
     advised: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    layer: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore.kernels import lookup
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.array_table import ArrayTable
-from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
+from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, TableShape
 from vecstore.schemes.checks import (
     allowed_bytes,
     check_floor,
@@ -23,6 +24,7 @@ from vecstore.schemes.checks import (
 )
 from vecstore.schemes.full import plain_scorer
 from vecstore.schemes.indirect import SharedScorer
+from vecstore.schemes.layouts import LaidOut, SharedRows
 from vecstore.schemes.merging import merged_blocks
 from vecstore.schemes.scorer import CheckedScorer
 from vecstore.types import F32, I64, ArrayForm, Metric
@@ -33,7 +35,7 @@ __all__ = ["Dedup", "DedupTable", "blocks_of", "deduplicated"]
 _BLOCK_ROWS = (16, 8, 4, 2, 1)
 
 
-class Dedup(Scheme, frozen=True, kw_only=True, tag="dedup"):
+class Dedup(LaidOut, frozen=True, kw_only=True, tag="dedup"):
     """Row ``x`` is row ``x % block_rows`` of block ``map[x // block_rows]``, one of ``blocks`` that are stored.
 
     Made for embeddings after training: rows of rare ids hardly left their small initial values, so their blocks are
@@ -63,6 +65,7 @@ class Dedup(Scheme, frozen=True, kw_only=True, tag="dedup"):
         posthoc=True, fitting=Fitting.CODEC, appendable=False, exact=False, graph=False, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ()
+    stored_rows: ClassVar[str] = "blocks"
 
     blocks: int
     block_rows: int = _BLOCK_ROWS[0]
@@ -135,10 +138,19 @@ class Dedup(Scheme, frozen=True, kw_only=True, tag="dedup"):
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> DedupTable:
         """Make a table of the stored ``blocks`` and ``map`` (see :class:`DedupTable`); see :meth:`Scheme.open`."""
         blocks = stored_array(arrays, "blocks", np.float32, (self.blocks, self.block_rows, shape.dim))
+        return DedupTable(self, shape, frozen(blocks), self._opened(shape, arrays))
+
+    def layout(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> SharedRows:
+        """Give which stored row each row reads; see :meth:`LaidOut.layout`."""
+        numbers = self._opened(shape, arrays)
+        return SharedRows(shape, {"map": numbers}, partial(stored_places, numbers, self.block_rows))
+
+    def _opened(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Give the stored block of each block."""
         numbers = stored_array(arrays, "map", self.map_dtype.type, (blocks_of(shape.rows, self.block_rows),))
         if numbers.size and numbers.max() >= self.blocks:
             raise CorruptionError(f"array 'map': block {numbers.max()} of {self.blocks}", field="map")
-        return DedupTable(self, shape, frozen(blocks), frozen(numbers))
+        return frozen(numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +173,7 @@ class DedupTable(ArrayTable):
 
     def places(self, rows: I64) -> I64:
         """Give the place int64[n] of ``rows`` int64[n] among the rows of all stored blocks."""
-        out = np.empty(len(rows), np.int64)
-        lookup.fill_stored(self.numbers, self.scheme.block_rows, frozen(rows), out)
-        return out
+        return stored_places(self.numbers, self.scheme.block_rows, rows)
 
     def take(self, rows: I64, out: F32) -> None:
         """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
@@ -183,6 +193,13 @@ class DedupTable(ArrayTable):
     def _stored_rows(self) -> F32:
         """Give the rows of all stored blocks, float32[blocks * block_rows, dim], as a view."""
         return self.blocks.reshape(-1, self.shape.dim)
+
+
+def stored_places(numbers: NDArray[Any], block_rows: int, rows: I64) -> I64:
+    """Give the place int64[n] of ``rows`` int64[n] among the rows of all stored blocks."""
+    out = np.empty(len(rows), np.int64)
+    lookup.fill_stored(numbers, block_rows, frozen(rows), out)
+    return out
 
 
 def blocks_of(rows: int, block_rows: int) -> int:

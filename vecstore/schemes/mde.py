@@ -10,22 +10,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape, popularity_of
-from vecstore.schemes.checks import allowed_bytes, check_budget, table_matrix
+from vecstore.kernels import projection as kernels
+from vecstore.kernels.compiling import frozen
+from vecstore.kernels.scoring import Scorer
+from vecstore.schemes.base import (
+    Capabilities,
+    CompressedTable,
+    Family,
+    Fitting,
+    Progress,
+    Scheme,
+    TableShape,
+    popularity_of,
+)
+from vecstore.schemes.checks import allowed_bytes, check_budget, queries_matrix, table_matrix
+from vecstore.schemes.layouts import LaidOut, Layout
 from vecstore.schemes.projected import (
     ProjectedTable,
     check_width,
     fitted_projection,
     open_projected,
+    opened_projection,
+    products,
     projected_forms,
+    residuals,
     widest,
 )
-from vecstore.types import F32, ArrayForm
+from vecstore.schemes.scorer import bias_of
+from vecstore.schemes.transformed import shifted_scorer
+from vecstore.types import F32, I64, ArrayForm, Metric
 
-__all__ = ["Mde", "popularity_widths"]
+__all__ = ["Mde", "ProjectedLayout", "popularity_widths"]
 
 
-class Mde(Scheme, frozen=True, kw_only=True, tag="mde"):
+class Mde(LaidOut, frozen=True, kw_only=True, tag="mde"):
     """Row ``id`` is ``rows[id] @ projection``, with ``width`` of dim dimensions; whole rows where width = dim.
 
     Fields of an embedding get their widths together, by popularity: ``base (p / largest p) ** alpha``, where the
@@ -55,6 +73,7 @@ class Mde(Scheme, frozen=True, kw_only=True, tag="mde"):
         posthoc=True, fitting=Fitting.CLOSED_FORM, appendable=False, exact=False, graph=True, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
+    stored_rows: ClassVar[str] = "rows"
     #: Not tried: transforms in front of int8 have the same directions in a quarter of the bytes.
     advised: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
@@ -130,6 +149,52 @@ class Mde(Scheme, frozen=True, kw_only=True, tag="mde"):
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> ProjectedTable:
         """Make a table of the stored ``rows`` float32[n, width] and ``projection`` float32[width, dim]."""
         return open_projected(self, shape, self.width, arrays, biased=False)
+
+    def layout(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> ProjectedLayout:
+        """Give the projection of stored rows, if there is one; see :meth:`LaidOut.layout`."""
+        check_width(self, self.width, shape)
+        return ProjectedLayout(shape, opened_projection(arrays, self.width, shape.dim))
+
+    def largest(self, vectors: F32) -> F32:
+        """Give the lengths of rows, which their coordinates along other axes may reach."""
+        found: F32 = np.sqrt(np.float32(vectors.shape[1])) * super().largest(vectors)
+        return found
+
+
+class ProjectedLayout(Layout):
+    """Each row is the stored row of its number, projected to all dimensions where stored rows have fewer.
+
+    Parameters
+    ----------
+    shape : TableShape
+    projection : float32[width, dim] or None
+        With orthonormal rows, frozen; None where stored rows are whole.
+    """
+
+    def __init__(self, shape: TableShape, projection: F32 | None) -> None:
+        super().__init__(shape, {} if projection is None else {"projection": projection})
+        self._projection = projection
+        self._zeros = frozen(np.zeros(shape.dim, np.float32))
+
+    def take(self, stored: CompressedTable, rows: I64, out: F32) -> None:
+        """Write rows; see :meth:`Layout.take`."""
+        if self._projection is None:
+            stored.lookup(rows, out)
+            return
+        decoded = stored.lookup(rows)
+        kernels.take_projected(frozen(decoded), self._projection, self._zeros, frozen(np.arange(len(rows))), out)
+
+    def scorer(self, stored: CompressedTable, queries: F32, metric: Metric) -> Scorer:
+        """Prepare queries as :meth:`ProjectedTable.scorer` does: they are scored in few dimensions, in the codes."""
+        given = frozen(queries_matrix(queries, self.shape.dim))
+        if self._projection is None:
+            return stored.scorer(given, metric)
+        inside = frozen(products(self._projection, given))
+        if metric is Metric.L2:
+            offsets = residuals(given, inside, self._projection)
+            return shifted_scorer(stored.scorer(inside, Metric.L2), self.shape.rows, offsets)
+        offsets = frozen(np.full(len(given), bias_of(metric), np.float32))
+        return shifted_scorer(stored.scorer(inside, Metric.IP), self.shape.rows, offsets)
 
 
 def popularity_widths(popularity: Sequence[float], dim: int, parameter: float, rounding: str) -> list[int]:

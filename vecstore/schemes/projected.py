@@ -26,10 +26,12 @@ __all__ = [
     "check_width",
     "fitted_projection",
     "open_projected",
+    "opened_projection",
     "orthonormal",
     "principal_axes",
     "products",
     "projected_forms",
+    "residuals",
     "widest",
     "width_bytes",
 ]
@@ -162,12 +164,7 @@ class ProjectedTable(ArrayTable):
     def _squared(self, queries: F32, projection: F32) -> OffsetL2:
         centred = frozen(queries - self._constant)
         inside = frozen(products(projection, centred))
-        nearest = np.empty_like(queries)
-        zeros = frozen(np.zeros(self.shape.dim, np.float32))
-        kernels.take_projected(inside, projection, zeros, frozen(np.arange(len(queries))), nearest)
-        residuals = np.empty(len(queries), np.float32)
-        kernels.paired_squared_distances(centred, frozen(nearest), residuals)
-        return OffsetL2(self.rows, np.float32(1), inside, frozen(residuals))
+        return OffsetL2(self.rows, np.float32(1), inside, residuals(centred, inside, projection))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``rows``, and ``projection`` and ``bias`` where there are."""
@@ -191,11 +188,44 @@ def open_projected(
     rows = frozen(stored_array(arrays, "rows", np.float32, (shape.rows, width)))
     if width == shape.dim:
         return ProjectedTable(scheme, shape, rows)
-    projection = frozen(stored_array(arrays, "projection", np.float32, (width, shape.dim)))
-    if not np.allclose(products(projection, projection), np.eye(width), atol=_TOLERANCE):
-        raise CorruptionError("array 'projection': its rows are not orthonormal", field="projection")
+    projection = opened_projection(arrays, width, shape.dim)
     bias = frozen(stored_array(arrays, "bias", np.float32, (shape.dim,))) if biased else None
     return ProjectedTable(scheme, shape, rows, projection, bias)
+
+
+def opened_projection(arrays: Mapping[str, NDArray[Any]], width: int, dim: int) -> F32 | None:
+    """Give the stored ``projection`` float32[width, dim]; None at full width, where there is none.
+
+    Raises
+    ------
+    CorruptionError
+        It is missing, has another shape or dtype, or its rows are not orthonormal.
+    """
+    if width == dim:
+        return None
+    projection = frozen(stored_array(arrays, "projection", np.float32, (width, dim)))
+    if not np.allclose(products(projection, projection), np.eye(width), atol=_TOLERANCE):
+        raise CorruptionError("array 'projection': its rows are not orthonormal", field="projection")
+    return projection
+
+
+def residuals(queries: F32, inside: F32, projection: F32) -> F32:
+    """Give the squared lengths float32[q] of what queries have outside of the rows of a projection.
+
+    Parameters
+    ----------
+    queries : float32[q, dim]
+    inside : float32[q, width]
+        Their coordinates along the rows.
+    projection : float32[width, dim]
+        With orthonormal rows.
+    """
+    nearest = np.empty_like(queries)
+    zeros = frozen(np.zeros(queries.shape[1], np.float32))
+    kernels.take_projected(inside, projection, zeros, frozen(np.arange(len(queries))), nearest)
+    out = np.empty(len(queries), np.float32)
+    kernels.paired_squared_distances(queries, frozen(nearest), out)
+    return frozen(out)
 
 
 def fitted_projection(

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vecstore.choosing import AUTO
 from vecstore.errors import InvalidArgumentError, MissingDependencyError
 from vecstore.kernels.hashing import derived_salts
 from vecstore.planning import plan_fields
 from vecstore.schemes import get
 from vecstore.schemes.base import Scheme, TableShape
+from vecstore.schemes.fields import Fields
 from vecstore.training.calls import StageWarning
 from vecstore.training.checks import (
     check_dim,
@@ -52,7 +54,9 @@ def embedding(
     Parameters
     ----------
     name : str
-        Of the scheme.
+        Of the scheme. Or ``auto``: whole tables are trained for half of the steps, then each field gets the scheme and
+        bytes with which all of them lose least, and those are trained (:mod:`vecstore.training.auto`). Until then
+        memory is that of ``full``.
     fields : mapping of str to int
         Field -> number of ids, in order.
     dim : int
@@ -74,7 +78,7 @@ def embedding(
         ``layer.sparse_parameters()`` with torch.optim.SparseAdam or SGD, and all others with any optimiser. A lazy
         optimiser leaves rows that a batch does not name as they are; Adam itself would move them on.
     **parameters
-        Settings of the scheme that are given and not chosen by the budget.
+        Settings of the scheme that are given and not chosen by the budget; of ``auto`` the names ``schemes``.
 
     Raises
     ------
@@ -99,22 +103,43 @@ def embedding(
         raise MissingDependencyError(f"training needs torch ({error}): pip install 'vecstore[train]'") from None
     # Numbers of numpy, as sizes often are, would become those of plans and budgets.
     fields, dim = {field: int(size) for field, size in fields.items()}, int(dim)
-    plan = plan_fields(name, fields, dim, budget, frequency=frequency, parameters=parameters)
     bound = math.sqrt(1 / max(fields.values())) if scale is None else float(scale)
-    shapes = plan.part_shapes(dim)
-    seeds = derived_salts(int(seed), len(shapes)) >> np.uint64(1)
-    parts = [
-        make_part(scheme, shape, seed=int(own), scale=bound)
-        for scheme, shape, own in zip(plan.schemes(), shapes, seeds, strict=True)
-    ]
-    layer = EmbeddingLayer(plan, parts, sparse=sparse)
+    if name == AUTO:
+        layer = EmbeddingLayer(*_auto(fields, dim, budget, int(seed), bound, parameters), sparse=sparse)
+    else:
+        plan = plan_fields(name, fields, dim, budget, frequency=frequency, parameters=parameters)
+        layer = EmbeddingLayer(plan, _parts(plan, dim, int(seed), bound), sparse=sparse)
     if frequency is not None:
         layer.observe(frequency)
     return layer
 
 
+def _parts(plan: Fields, dim: int, seed: int, scale: float) -> list[TrainablePart]:
+    """Make the parts of a plan."""
+    shapes = plan.part_shapes(dim)
+    seeds = derived_salts(seed, len(shapes)) >> np.uint64(1)
+    return [
+        make_part(scheme, shape, seed=int(own), scale=scale)
+        for scheme, shape, own in zip(plan.schemes(), shapes, seeds, strict=True)
+    ]
+
+
+def _auto(
+    fields: Mapping[str, int], dim: int, budget: float | int, seed: int, scale: float, parameters: Mapping[str, Any]
+) -> tuple[Fields, list[TrainablePart]]:
+    """Make the parts of a layer whose fields choose, and their first plan."""
+    from vecstore.training.auto import auto_parts
+
+    if unknown := [name for name in parameters if name != "schemes"]:
+        raise InvalidArgumentError(
+            f"{AUTO}: there is no parameter {', '.join(unknown)}; there is: schemes", field=unknown[0]
+        )
+    seeds = (derived_salts(seed, len(fields)) >> np.uint64(1)).tolist()
+    return auto_parts(fields, dim, budget, seeds=seeds, scale=scale, names=parameters.get("schemes"))
+
+
 def make_part(scheme: Scheme, shape: TableShape, *, seed: int, scale: float) -> TrainablePart:
-    """Make the trainable twin of a scheme: class ``<Scheme>Part`` of ``vecstore/training/<name>.py``.
+    """Make the trainable twin of a scheme: class ``<Scheme>Part`` of ``vecstore/training/<name>.py``, or its ``layer``.
 
     Raises
     ------
@@ -124,6 +149,6 @@ def make_part(scheme: Scheme, shape: TableShape, *, seed: int, scale: float) -> 
     cls = get(scheme.name)
     if not cls.capabilities.trained:
         raise InvalidArgumentError(f"scheme {scheme.name!r} has no trainable layer", field="scheme")
-    module = importlib.import_module(f"vecstore.training.{scheme.name}")
-    part: TrainablePart = getattr(module, f"{cls.__name__}Part")(scheme, shape, seed=seed, scale=scale)
+    module, _, name = (cls.layer or f"vecstore.training.{scheme.name}:{cls.__name__}Part").partition(":")
+    part: TrainablePart = getattr(importlib.import_module(module), name)(scheme, shape, seed=seed, scale=scale)
     return part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -78,12 +78,15 @@ class TrainablePart(nn.Module, ABC):
     ----------
     sparse : bool
         Whether :meth:`row_parameters` get sparse gradients, as of ``nn.Embedding(sparse=True)``. False at first.
+    rounding : callable or None
+        What becomes of rows float[n, width] when they are gathered in training, as a hybrid's codec says.
     """
 
     def __init__(self, shape: TableShape) -> None:
         super().__init__()
         self.shape = shape
         self.sparse = False
+        self.rounding: Callable[[Tensor], Tensor] | None = None
 
     @abstractmethod
     def forward(self, rows: Tensor) -> Tensor:
@@ -95,7 +98,11 @@ class TrainablePart(nn.Module, ABC):
 
     def gathered(self, weights: Tensor, places: Tensor) -> Tensor:
         """Give the rows ``places`` int64[...] of one of :meth:`row_parameters`, with gradients as ``sparse`` says."""
-        return nn.functional.embedding(places, weights, sparse=self.sparse)
+        if self.rounding is None:
+            return nn.functional.embedding(places, weights, sparse=self.sparse)
+        # Each row is rounded once, however often it is read.
+        own, order = torch.unique(places, return_inverse=True)
+        return self.rounding(nn.functional.embedding(own, weights, sparse=self.sparse))[order]
 
     def row_parameters(self) -> list[nn.Parameter]:
         """Give the matrices of which a step uses no more than the rows that its batch names."""

@@ -36,8 +36,7 @@ class MdePart(TrainablePart):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]."""
-        vectors: Tensor = self.weights(rows, sparse=self.sparse)
-        return vectors
+        return self.weights.projected(self.gathered(self.weights.rows, rows))
 
     def row_parameters(self) -> list[nn.Parameter]:
         """Give the rows of few dimensions."""

@@ -53,7 +53,10 @@ class ProjectedRows(nn.Module):
 
     def forward(self, rows: Tensor, *, sparse: bool = False) -> Tensor:
         """Give float32[..., dim] of ``rows`` int64[...]; ``sparse`` is whether the gradient of the rows is sparse."""
-        vectors = nn.functional.embedding(rows, self.rows, sparse=sparse)
+        return self.projected(nn.functional.embedding(rows, self.rows, sparse=sparse))
+
+    def projected(self, vectors: Tensor) -> Tensor:
+        """Give float32[..., dim] of rows float32[..., width]."""
         if self.projection is not None:
             vectors = vectors @ self.projection
         return vectors if self.bias is None else vectors + self.bias

@@ -116,7 +116,7 @@ LOOKUP = Measure(
     unit="ns an id",
     read=first("lookup_ns"),
     bars=True,
-    missing="This run has no column lookup_ns. `vecstore bench lookup` measures look-ups apart from a run.",
+    missing="This run has no column lookup_ns. `vecstore bench ctr` measures it, or `vecstore bench lookup` by itself.",
 )
 
 SEARCH = Measure(
@@ -156,8 +156,19 @@ MEASURES = (
     Measure(key="encode_seconds", title="Encoding", unit="s", read=first("encode_seconds")),
     Measure(key="p50_ms", title="Median latency", unit="ms", read=first("p50_ms"), bars=True),
     Measure(key="p99_ms", title="99 % latency", unit="ms", read=first("p99_ms"), bars=True),
+    Measure(key="batch_p50_ms", title="Median latency of 1,024 rows", unit="ms", read=first("batch_p50_ms"), bars=True),
+    Measure(key="batch_p99_ms", title="99 % latency of 1,024 rows", unit="ms", read=first("batch_p99_ms")),
     Measure(key="queries_per_s", title="Queries", unit="a second", read=first("queries_per_s"), higher=True, bars=True),
     Measure(key="train_seconds", title="Training time", unit="s", read=first("train_seconds"), bars=True),
     Measure(key="steps_per_s", title="Steps", unit="a second", read=first("steps_per_second"), higher=True),
-    Measure(key="freeze_seconds", title="Freezing", unit="s", read=first("freeze_seconds")),
+    Measure(
+        key="samples_per_s",
+        title="Training rows",
+        unit="a second",
+        read=first("samples_per_second"),
+        higher=True,
+        bars=True,
+    ),
+    Measure(key="freeze_seconds", title="Compression", unit="s", read=first("freeze_seconds")),
+    Measure(key="store_seconds", title="Storing", unit="s", read=first("store_seconds")),
 )

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vecstore import choosing
+from vecstore.choosing import AUTO
 from vecstore.schemes import get, names
 from vecstore.schemes.base import Capabilities, Family, Scheme
 from vecstore_bench.report.choosing import Advice
@@ -58,6 +60,9 @@ _ABILITIES = {
     "graph": "graph search over its codes",
 }
 
+#: Where the idea of ``auto`` is from, which is no scheme but a choice among schemes.
+_AUTO_PAPER = "none: a knapsack over measured curves; a direction that Zhang et al., VLDB 2024, name"
+
 #: Directions of the docstrings' markup that leave their text.
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?([^`]+)`")
 
@@ -70,7 +75,7 @@ class Method:
     ----------
     name : str
     family : Family or None
-        None where the scheme is not installed here.
+        None where the scheme is not installed here, and for ``auto``, which chooses among schemes.
     paper : str
     what : tuple of str
         Sentences of its docstrings; code is in double backquotes, as there.
@@ -110,7 +115,8 @@ def methods_of(comparisons: Sequence[Comparison], advice: Sequence[Sequence[Advi
     """
     there = {scheme for comparison in comparisons for scheme in _schemes(comparison)}
     families = list(Family)
-    found = [_method(name, comparisons, advice, ran=name in there) for name in sorted(there | set(names()))]
+    known = there | {*names(), AUTO}
+    found = [_method(name, comparisons, advice, ran=name in there) for name in sorted(known)]
     return sorted(
         found,
         key=lambda one: (not one.ran, families.index(one.family) if one.family else len(families), one.name),
@@ -128,6 +134,12 @@ def _method(name: str, comparisons: Sequence[Comparison], advice: Sequence[Seque
         for comparison, own in zip(comparisons, advice, strict=True)
         for line in _findings(name, comparison, own)
     )
+    if name == AUTO:
+        what = tuple(_sentence(text) for text in ((inspect.getdoc(choosing) or "").split("\n\n")))
+        take = "Take it where fields differ, and one scheme for all of them wastes bytes on some."
+        return Method(
+            name=name, family=None, paper=_AUTO_PAPER, what=what, take=take, abilities=(), ran=ran, found=found
+        )
     if name not in names():
         what = ("This scheme is not installed here, so nothing but its results is known.",)
         return Method(name=name, family=None, paper="", what=what, take="", abilities=(), ran=ran, found=found)

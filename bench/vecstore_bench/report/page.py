@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 import vecstore
 from vecstore.schemes.base import Family
+from vecstore_bench.report.across import across
 from vecstore_bench.report.choosing import Advice, Rules
 from vecstore_bench.report.comparing import BASELINE, Comparison, Entry
 from vecstore_bench.report.measures import MEASURES, budget_text, bytes_text
@@ -86,6 +87,7 @@ def page(run: Run, sections: Sequence[Section], methods: Sequence[Method], rules
         run=run,
         sections=sections,
         methods=methods,
+        across=across([section.comparison for section in sections]),
         families=[(family, FAMILIES[family], by_family[family]) for family in Family],
         unknown=by_family.get(None, []),
         family_of=family_of,

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vecstore.errors import FormatError, InvalidArgumentError, NotFoundError
+from vecstore_bench.describing import DESCRIPTION
 from vecstore_bench.report.measures import MEASURES, first
 
 __all__ = ["Cell", "Key", "Run", "Source", "read_run"]
@@ -80,6 +81,12 @@ class Source:
         """The machine in words, if a document says."""
         found = [document["machine"] for document in self.documents.values() if "machine" in document]
         return str(found[0]) if found else ""
+
+    @property
+    def description(self) -> Mapping[str, Any] | None:
+        """What the data say about compressing them (:mod:`vecstore_bench.describing`), where a document has it."""
+        found: Mapping[str, Any] | None = self.documents.get(DESCRIPTION)
+        return found if found and {"fields", "says"} <= found.keys() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +182,7 @@ def _cell(row: Any, experiment: Mapping[str, Any], path: Path) -> Cell:
         seed=0 if seed is None else int(seed),
         status=str(row.get("status") or "done"),
         error=str(row.get("error") or ""),
-        bytes=_whole(row, "stored_bytes", "bytes", "reached_bytes"),
+        bytes=_whole(row, "bytes", "stored_bytes", "reached_bytes"),
         full_bytes=_whole(row, "full_bytes"),
         floor_bytes=_whole(row, "floor_bytes"),
         values={key: value for key, value in measured.items() if value is not None},
