@@ -171,8 +171,8 @@ def test_walks_past_rows_find_them_without_using_their_links(vectors):
     assert not np.isin(graph.links.nodes, rows).any()
     scorer = from_config("full").fit(vectors).scorer(vectors[rows], Metric.L2)
     past = graph.bypassing(rows)
-    assert (past.links.level0[rows] == -1).all()
-    assert (graph.links.level0[rows] >= 0).any(axis=1).all()
+    assert (past.levels().level0[rows] == -1).all()
+    assert (graph.levels().level0[rows] >= 0).any(axis=1).all()
     found = past.search(scorer, len(rows), 10, 100).rows
     assert (found[:, 0] == rows).mean() > 0.95  # they are still where links of others lead
     with_links = graph.search(scorer, len(rows), 10, 10).rows
