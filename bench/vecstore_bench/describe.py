@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vecstore.errors import FormatError
+from vecstore.errors import FormatError, NotFoundError
 from vecstore.types import F32
 from vecstore_bench.click_columns import Columns
 from vecstore_bench.ctr_data import load_clicks
@@ -59,7 +59,10 @@ def _vectors(data: str, folder: str | None) -> F32 | None:
     if path.suffix == ".npy":
         return _matrix(np.load(path, allow_pickle=False), path)
     if not path.exists():
-        path = data_folder(folder) / data
+        try:
+            path = data_folder(folder) / data
+        except NotFoundError:
+            return None
     file = path / "vectors.npz"
     if not file.is_file():
         return None

@@ -121,12 +121,12 @@ def progress(label: str, total: int | None, *, quiet: bool, unit: str = "rows") 
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total, rate="-")
+        task = bar.add_task(label, total=total, rate=f"- {unit}/s")
 
         def advance(rows: int) -> None:
             bar.advance(task, rows)
             speed = bar.tasks[0].speed
-            bar.update(task, rate="-" if speed is None else _speed(speed, unit))
+            bar.update(task, rate=f"- {unit}/s" if speed is None else _speed(speed, unit))
 
         yield advance
 
