@@ -58,6 +58,11 @@ def sorted_flat(matrix):
 
 
 @kernel
+def flat_length(cube):
+    return len(cube.reshape(cube.shape[0] * cube.shape[1], cube.shape[2]))
+
+
+@kernel
 def first_two(values):
     return values[0], values[1]
 
@@ -116,6 +121,7 @@ def test_scratch_of_a_kernel_and_what_it_reshapes():
         assert (out == value).all()
     matrix = np.random.default_rng(0).permuted(np.arange(35.0)).reshape(5, 7)
     assert sorted_flat(matrix) == 17
+    assert flat_length(np.zeros((3, 0, 2))) == 0
 
 
 def test_a_read_only_array_is_not_written():

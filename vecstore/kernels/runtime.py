@@ -114,7 +114,9 @@ def _emit_reshape(module: ir.Module) -> None:
     with _axes_from_the_last(builder, ndim, shape, item_size) as (axis, step):
         length = builder.load(builder.gep(shape, [axis]))
         stride = builder.load(builder.gep(strides, [axis]))
-        is_other = builder.and_(builder.icmp_signed("!=", stride, step), builder.icmp_signed(">", length, _WORD(1)))
+        # Strides before an axis of length 0 mean nothing.
+        counts = builder.and_(builder.icmp_signed(">", length, _WORD(1)), builder.icmp_signed("!=", step, _WORD(0)))
+        is_other = builder.and_(builder.icmp_signed("!=", stride, step), counts)
         with builder.if_then(is_other, likely=False):
             builder.ret(_I32(0))
     with _axes_from_the_last(builder, new_ndim, new_shape, item_size) as (axis, step):
