@@ -111,11 +111,15 @@ def _emit_reshape(module: ir.Module) -> None:
     ndim, shape, strides, new_ndim, new_shape, new_strides, item_size, by_columns = function.args
     with builder.if_then(builder.icmp_signed("!=", by_columns, _I32(0)), likely=False):
         builder.ret(_I32(0))
+    size = cgutils.alloca_once_value(builder, _WORD(1))
+    with cgutils.for_range(builder, ndim) as loop:
+        builder.store(builder.mul(builder.load(size), builder.load(builder.gep(shape, [loop.index]))), size)
+    has_items = builder.icmp_signed("!=", builder.load(size), _WORD(0))
     with _axes_from_the_last(builder, ndim, shape, item_size) as (axis, step):
         length = builder.load(builder.gep(shape, [axis]))
         stride = builder.load(builder.gep(strides, [axis]))
-        # Strides before an axis of length 0 mean nothing.
-        counts = builder.and_(builder.icmp_signed(">", length, _WORD(1)), builder.icmp_signed("!=", step, _WORD(0)))
+        # Strides of empty arrays, and of axes of length 1, mean nothing.
+        counts = builder.and_(builder.icmp_signed(">", length, _WORD(1)), has_items)
         is_other = builder.and_(builder.icmp_signed("!=", stride, step), counts)
         with builder.if_then(is_other, likely=False):
             builder.ret(_I32(0))
