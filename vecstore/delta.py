@@ -122,6 +122,10 @@ class Delta:
         return None
 
     @property
+    def leading(self) -> None:
+        """None: the delta is small, changes with every write, and is scanned in whole."""
+
+    @property
     def calibration(self) -> Calibration | None:
         """None: the delta is exact."""
         return None

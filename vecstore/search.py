@@ -8,23 +8,18 @@ import numpy as np
 
 from vecstore.effort import Effort
 from vecstore.filters import Filter
+from vecstore.funnel import through_funnel
 from vecstore.index.bounded import refine_within
 from vecstore.index.exact import exact_search
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
 from vecstore.kernels.topk import count_found, nearest_rows
-from vecstore.schemes.base import CompressedTable
 from vecstore.schemes.scorer import bounding, coarse, quick
 from vecstore.segment import RowSource
+from vecstore.staged import RERANK_FACTOR, RERANK_MIN, scan_depth, scored_again
 from vecstore.types import F32, I64, Metric
 from vecstore.view import RowSet, SourceView, View
 
-#: Survivors re-ranked on the finer copy, as a multiple of k, and at least so many.
-RERANK_FACTOR = 2
-RERANK_MIN = 24
-#: The same for scans of codes of less than a byte a number, which may be far off.
-COARSE_FACTOR = 10
-COARSE_MIN = 100
 #: Candidates that a scan keeps by the bounds of their distances, as a multiple of k, and at least so many; how many of
 #: them are re-ranked, the bounds decide.
 BOUNDED_FACTOR = 64
@@ -87,7 +82,8 @@ def search_view(view: View, queries: F32, k: int, *, where: Filter | None, effor
     where : Filter or None
         Only rows that pass.
     effort : Effort
-        Candidates of graph walks, or the recall to reach, or an exact search; else as the collection's settings say.
+        Candidates of graph walks, or the recall to reach, or an exact search, or the stages of a funnel; else as the
+        collection's settings say.
     """
     effort = effort.or_recall(view.settings.recall)
     index = view.settings.index
@@ -108,6 +104,8 @@ def _search_source(
         return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
     k = min(k, allowed.count)
     source = view.source
+    if effort.funnel and source.leading is not None:
+        return through_funnel(source, source.leading, queries, metric, effort.funnel, _searched(allowed), k)
     ef = _walk_width(source, allowed, k, effort, usual)
     depth = _scan_width(source, k, effort) if ef is None else 0
     if depth is None:
@@ -126,7 +124,7 @@ def _search_source(
         return refine_within(*nearest_rows(rows, distances, depth), finer, k)
     if finer is scorer and scorer.traversal is scorer.operands:
         return nearest_rows(rows, distances, k)
-    return _scored_again(rows, finer, k)
+    return scored_again(rows, finer, k)
 
 
 def _walk_width(source: RowSource, allowed: RowSet, k: int, effort: Effort, usual: int) -> int | None:
@@ -157,17 +155,6 @@ def walk_depth(k: int, ef: int, *, bounded: bool) -> int:
     """Give how many rows that a graph walk of width ``ef`` found are scored again; bounds choose among all of them."""
     wanted = max(RERANK_FACTOR * k, RERANK_MIN)
     return max(wanted, ef) if bounded else wanted
-
-
-def scan_depth(codes: CompressedTable, k: int, *, refined: bool) -> int:
-    """Give how many rows that a quick scan of ``codes`` found are scored again.
-
-    On a finer copy (``refined``) they are more where codes have less than a byte a number: these may be far off, and
-    beside a scan it costs little. On the codes themselves only what the quick scan rounded is put right.
-    """
-    if refined and codes.nbytes < codes.shape.rows * codes.shape.dim:
-        return max(COARSE_FACTOR * k, COARSE_MIN)
-    return max(RERANK_FACTOR * k, RERANK_MIN)
 
 
 def scan_in_stages(
@@ -211,13 +198,7 @@ def scan_to_depth(
     if first is finer:
         return exact_search(scorer, n_queries, rows, k)
     total = rows if isinstance(rows, int) else len(rows)
-    return _scored_again(exact_search(first, n_queries, rows, min(depth, total))[0], finer, k)
-
-
-def _scored_again(rows: I64, finer: Scorer, k: int) -> tuple[I64, F32]:
-    distances = np.empty(rows.shape, np.float32)
-    finer.rerank(rows, distances)
-    return nearest_rows(rows, distances, k)
+    return scored_again(exact_search(first, n_queries, rows, min(depth, total))[0], finer, k)
 
 
 def _scan_is_cheaper(allowed: RowSet, ef: int) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -17,16 +18,19 @@ from vecstore.filters import Filter, columns_of, mask
 from vecstore.index.hnsw import Graph
 from vecstore.metadata import conform, narrowed
 from vecstore.schemes.base import CompressedTable, TableShape
+from vecstore.schemes.leading import Leading, NumberTable
 from vecstore.storage import segment_files
 from vecstore.storage.array_files import ArrayFile
 from vecstore.storage.checksum import digest_bytes
 from vecstore.storage.delta import ids_from_arrow
 from vecstore.storage.records import SegmentEntry
 from vecstore.storage.segment_files import SegmentFiles, StoredTable, golden_rows
-from vecstore.types import F32, I64, U64, IdArray, Mask
+from vecstore.types import F32, I64, U64, IdArray, Mask, Metric
 
 #: Filters whose masks a source keeps; a mask has one byte a row.
 CACHED_FILTERS = 32
+#: Lengths of first numbers for which a source keeps what follows from its rows, at most 4 bytes a row each.
+CACHED_LEADING = 8
 
 
 class RowSource(Protocol):
@@ -52,6 +56,11 @@ class RowSource(Protocol):
     @property
     def graph(self) -> Graph | None:
         """The graph over ``codes``, if there is one."""
+        ...
+
+    @property
+    def leading(self) -> Callable[[int, Metric], Leading] | None:
+        """Give what compares the first numbers of rows: (how many, metric) -> it; None where there is no such thing."""
         ...
 
     @property
@@ -149,6 +158,12 @@ class Segment:
         file = self._files.arrays(segment_files.GRAPH)
         file.check_all()
         return Graph.open(file.arrays, len(self))
+
+    @cached_property
+    def leading(self) -> Callable[[int, Metric], Leading] | None:
+        """What compares the first numbers of rows, where they are stored as numbers; the latest few are kept."""
+        codes = self.codes
+        return lru_cache(CACHED_LEADING)(partial(Leading, codes)) if isinstance(codes, NumberTable) else None
 
     @cached_property
     def calibration(self) -> Calibration | None:
