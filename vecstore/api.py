@@ -246,12 +246,12 @@ class Collection(Protocol):
         exact : bool
             Compare with every row, on the finest copy stored.
         funnel : sequence of int, or dict of int to int, optional
-            Numbers of first dimensions that ascend, at most 8, such as ``(64, 128)``, for vectors whose first
+            Numbers of first dimensions that ascend, at most 4, such as ``(64, 128)``, for vectors whose first
             dimensions say the most (Matryoshka-trained ones): all rows are compared by the first 64, the best by the
             first 128, the best of those by all, on the finest copy. ``{64: 1000, 128: 200}`` also says how many rows
             each stage leaves; else the last leaves 10 k and at least 100, and each one before 4 times as many as the
-            next. Under ``cosine``, first dimensions are compared at length 1. For rows stored by ``full``,
-            ``float16``, ``int8``, ``int16`` or ``alpt``; instead of ``ef``, ``recall`` or ``exact``.
+            next. Under ``cosine``, first dimensions are compared at length 1. Instead of ``ef``, ``recall``
+            or ``exact``. The first such search copies those dimensions into memory, at a byte each.
         columns : sequence of str, optional
             Metadata columns to return: None for all, an empty list for none.
 
@@ -259,7 +259,7 @@ class Collection(Protocol):
         ------
         InvalidArgumentError
             Wrong dim, NaN, k, ef or recall out of range, recall or funnel beside another, unknown column; ``funnel``
-            does not ascend below dim, or the scheme has no dimensions to compare.
+            does not ascend below dim.
         FilterError
             The filter cannot be parsed or does not fit the columns.
         LimitError

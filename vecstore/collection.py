@@ -336,7 +336,7 @@ class EmbeddedCollection:
         k = as_count(k, name="k", limit=MAX_K)
         effort = as_effort(ef, recall, exact, funnel)
         view = self._views.current()
-        check_funnel(effort.funnel, view.settings)
+        check_funnel(effort.funnel, view.settings.dim)
         matrix = as_queries(queries, dim=view.settings.dim)
         if view.settings.metric is Metric.COSINE:
             matrix = unit_rows(matrix, name="queries")

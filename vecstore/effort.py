@@ -10,10 +10,10 @@ from vecstore.api import MAX_EF
 from vecstore.errors import InvalidArgumentError
 from vecstore.types import MAX_DIM, as_count, as_recall
 
-__all__ = ["Effort", "Stage", "as_effort"]
+__all__ = ["MAX_STAGES", "Effort", "Stage", "as_effort"]
 
-#: Stages of a funnel.
-MAX_STAGES = 8
+#: Stages of a funnel; the dimensions of so many are kept in memory.
+MAX_STAGES = 4
 
 
 @dataclass(frozen=True, slots=True)

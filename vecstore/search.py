@@ -104,8 +104,9 @@ def _search_source(
         return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
     k = min(k, allowed.count)
     source = view.source
-    if effort.funnel and source.leading is not None:
-        return through_funnel(source, source.leading, queries, metric, effort.funnel, _searched(allowed), k)
+    leading = source.leading(metric) if effort.funnel else None
+    if leading is not None:
+        return through_funnel(source, leading, queries, metric, effort.funnel, _searched(allowed), k)
     ef = _walk_width(source, allowed, k, effort, usual)
     depth = _scan_width(source, k, effort) if ef is None else 0
     if depth is None:

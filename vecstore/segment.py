@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from functools import cached_property, lru_cache, partial
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -18,7 +17,7 @@ from vecstore.filters import Filter, columns_of, mask
 from vecstore.index.hnsw import Graph
 from vecstore.metadata import conform, narrowed
 from vecstore.schemes.base import CompressedTable, TableShape
-from vecstore.schemes.leading import Leading, NumberTable
+from vecstore.schemes.leading import LeadingTables
 from vecstore.storage import segment_files
 from vecstore.storage.array_files import ArrayFile
 from vecstore.storage.checksum import digest_bytes
@@ -29,8 +28,6 @@ from vecstore.types import F32, I64, U64, IdArray, Mask, Metric
 
 #: Filters whose masks a source keeps; a mask has one byte a row.
 CACHED_FILTERS = 32
-#: Lengths of first numbers for which a source keeps what follows from its rows, at most 4 bytes a row each.
-CACHED_LEADING = 8
 
 
 class RowSource(Protocol):
@@ -59,13 +56,12 @@ class RowSource(Protocol):
         ...
 
     @property
-    def leading(self) -> Callable[[int, Metric], Leading] | None:
-        """Give what compares the first numbers of rows: (how many, metric) -> it; None where there is no such thing."""
-        ...
-
-    @property
     def calibration(self) -> Calibration | None:
         """What is known of the recall of its searches, if it was measured."""
+        ...
+
+    def leading(self, metric: Metric) -> LeadingTables | None:
+        """Give the first dimensions of the rows under the collection's metric; None where all are compared anyway."""
         ...
 
     def lookup(self, rows: I64) -> F32:
@@ -108,6 +104,7 @@ class Segment:
         self._files = SegmentFiles.open(folder, entry.digest)
         self.description = self._files.description
         self._masks: OrderedDict[Filter, Mask] = OrderedDict()
+        self._leading: LeadingTables | None = None
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -160,16 +157,17 @@ class Segment:
         return Graph.open(file.arrays, len(self))
 
     @cached_property
-    def leading(self) -> Callable[[int, Metric], Leading] | None:
-        """What compares the first numbers of rows, where they are stored as numbers; the latest few are kept."""
-        codes = self.codes
-        return lru_cache(CACHED_LEADING)(partial(Leading, codes)) if isinstance(codes, NumberTable) else None
-
-    @cached_property
     def calibration(self) -> Calibration | None:
         """What was measured when the segment was written; None for segments of a seal, and of old releases."""
         stored = self.description.calibration
         return None if stored is None else Calibration.from_dict(stored)
+
+    def leading(self, metric: Metric) -> LeadingTables:
+        """Give the first dimensions of the rows under the collection's metric; they are in memory once used."""
+        with self._lock:
+            if self._leading is None:
+                self._leading = LeadingTables(self.lookup, len(self), metric)
+            return self._leading
 
     @cached_property
     def _table(self) -> pa.Table:

@@ -6,10 +6,9 @@ import numpy as np
 
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels.compiling import Int, frozen, kernel
-from vecstore.kernels.intrinsics import decode_row
-from vecstore.types import F32, F64, I8, I16, U16
+from vecstore.types import F32
 
-__all__ = ["leading_lengths", "unit_rows"]
+__all__ = ["unit_rows"]
 
 #: Lengths this near to 1 count as 1: what float32 rounding makes of a unit row.
 ROUNDING = 2.0**-23
@@ -33,21 +32,6 @@ def scale_to_unit(matrix: F32, out: F32) -> Int:
         for column in range(matrix.shape[1]):
             out[row, column] = np.float32(matrix[row, column] / length)
     return np.int64(-1)
-
-
-@kernel
-def leading_lengths(rows: F32 | U16 | I8 | I16, width: int, out: F64) -> None:
-    """Write the length of the first ``width`` numbers of each row into ``out`` float64[n], summed in float64 in order.
-
-    ``rows`` [n, d] are float32, the bits of halves, or codes, whose scales do not count.
-    """
-    decoded = np.empty((1, rows.shape[1]), np.float32)
-    for row in range(rows.shape[0]):
-        decode_row(rows, row, np.float32(1), decoded, 0)
-        total = np.float64(0)
-        for column in range(width):
-            total += np.float64(decoded[0, column]) * np.float64(decoded[0, column])
-        out[row] = np.sqrt(total)
 
 
 def unit_rows(matrix: F32, *, name: str = "vectors") -> F32:

@@ -1,7 +1,5 @@
 """Distances to rows of numbers: float32, halves, or integers with scales.
 
-Queries may have fewer numbers than the rows, as all of a batch; then only the first so many of each row count.
-
 The tables at the end are what :mod:`vecstore.kernels.distance` dispatches on.
 """
 
@@ -55,14 +53,13 @@ class ScaledDot(NamedTuple):
     Attributes
     ----------
     codes : int8[n, d] or int16[n, d]
-        Or numbers as :class:`PlainDot` has them, where rows are given another length.
     scales : float32[n]
     queries : float32[q, d]
     bias : float32
         Distance = bias - scale * <query, codes>.
     """
 
-    codes: I8 | I16 | F32 | U16
+    codes: I8 | I16
     scales: F32
     queries: F32
     bias: np.float32

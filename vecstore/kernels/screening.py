@@ -262,7 +262,7 @@ def is_direct(screen: Screen) -> bool:
 
 
 def screen_of(operands: Operands | None) -> Screen | None:
-    """Give the screen for operands of rows of numbers; None for others, and for the first numbers of rows alone."""
+    """Give the screen for operands of rows of numbers; None for others."""
     rows: F32 | U16 | I8 | I16
     panels: F32 | U8
     if isinstance(operands, PlainDot | PlainL2):
@@ -274,8 +274,6 @@ def screen_of(operands: Operands | None) -> Screen | None:
     bias = None if isinstance(operands, PlainL2 | ScaledL2) else float(operands.bias)
     queries = operands.queries
     dim = queries.shape[1]
-    if dim < rows.shape[1]:
-        return None
     rounds = rows.dtype == np.int8 and has_feature("avx512vnni")
     lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
     exact = _sum_bound(dim // 64 + 16)

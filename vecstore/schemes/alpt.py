@@ -52,7 +52,7 @@ class Alpt(Scheme, frozen=True, kw_only=True, tag="alpt"):
         "Li et al., Adaptive Low-Precision Training for Embeddings in Click-Through Rate Prediction, AAAI 2023"
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True, trained=True, leading=True
+        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("codes", "scales")
     #: Not tried: rows as int8 and int16 have them, which take less time to fit.

@@ -116,9 +116,6 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         (see :class:`OpenTable`).
     searched : bool
         Training decides the form of fields together, within the bytes that their plans reserve.
-    leading : bool
-        Rows are stored as numbers in the order of dimensions, so that the first ones can be compared alone (see
-        ``schemes/leading.py``).
     """
 
     posthoc: bool
@@ -130,7 +127,6 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     trained: bool = False
     unseen: bool = False
     searched: bool = False
-    leading: bool = False
 
 
 @runtime_checkable

@@ -27,7 +27,6 @@ from vecstore.schemes.checks import (
     table_matrix,
 )
 from vecstore.schemes.fixed_size import FixedSizeScheme
-from vecstore.schemes.leading import Numbers, uniform_scales
 from vecstore.schemes.scorer import KernelScorer, bias_of
 from vecstore.types import F32, I64, ArrayForm, Metric
 
@@ -113,10 +112,6 @@ class RowScaledTable(ArrayTable):
         """Give the operands of graph walks; subclasses may have faster ones."""
         return exact
 
-    def numbers(self) -> Numbers:
-        """Give the codes and the scales of the rows."""
-        return Numbers(self.codes, self.scales)
-
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``codes`` int8/int16[n, dim] and ``scales`` float32[n]."""
         return {"codes": self.codes, "scales": self.scales}
@@ -158,10 +153,6 @@ class TableScaledTable(ArrayTable):
         else:
             operands = OffsetDot(self.codes, self.scale[0], given, frozen(np.full(len(given), bias_of(metric))))
         return KernelScorer(self.shape.rows, len(given), operands, operands)
-
-    def numbers(self) -> Numbers:
-        """Give the codes, and the scale for each row."""
-        return Numbers(self.codes, uniform_scales(self.shape.rows, self.scale[0]))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``codes`` int8/int16[n, dim] and ``scale`` float32[1]."""

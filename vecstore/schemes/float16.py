@@ -21,7 +21,6 @@ from vecstore.schemes.checks import (
 )
 from vecstore.schemes.fixed_size import FixedSizeScheme
 from vecstore.schemes.full import plain_scorer
-from vecstore.schemes.leading import Numbers, uniform_scales
 from vecstore.schemes.scorer import KernelScorer
 from vecstore.types import F32, I64, U16, ArrayForm, Metric
 
@@ -44,7 +43,7 @@ class Float16(FixedSizeScheme, frozen=True, kw_only=True, tag="float16"):
     family: ClassVar[Family] = Family.QUANTISATION
     paper: ClassVar[str] = "none: IEEE 754 binary16"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True, leading=True
+        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
 
@@ -113,10 +112,6 @@ class Float16Table(ArrayTable):
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once for many rows."""
         return plain_scorer(self.bits, queries_matrix(queries, self.shape.dim), metric)
-
-    def numbers(self) -> Numbers:
-        """Give the halves."""
-        return Numbers(self.bits, uniform_scales(self.shape.rows))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``rows`` float16[n, dim]."""

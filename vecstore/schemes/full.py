@@ -17,7 +17,6 @@ from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, TableShape
 from vecstore.schemes.checks import queries_matrix, stored_arrays, table_matrix
 from vecstore.schemes.fixed_size import FixedSizeScheme
-from vecstore.schemes.leading import Numbers, uniform_scales
 from vecstore.schemes.scorer import KernelScorer, bias_of
 from vecstore.types import F32, I64, ArrayForm, Metric
 
@@ -37,7 +36,7 @@ class Full(FixedSizeScheme, frozen=True, kw_only=True, tag="full"):
     family: ClassVar[Family] = Family.BASELINE
     paper: ClassVar[str] = "none: IEEE 754 binary32"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, fitting=Fitting.EXACT, appendable=True, exact=True, graph=True, trained=True, leading=True
+        posthoc=True, fitting=Fitting.EXACT, appendable=True, exact=True, graph=True, trained=True
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("rows",)
 
@@ -90,10 +89,6 @@ class FullTable(ArrayTable):
     def pairs(self, metric: Metric) -> Operands:
         """Give operands whose query number i is row i."""
         return plain_scorer(self.rows, self.rows, metric).operands
-
-    def numbers(self) -> Numbers:
-        """Give the rows as they are."""
-        return Numbers(self.rows, uniform_scales(self.shape.rows))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``rows``."""

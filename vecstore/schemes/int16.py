@@ -34,7 +34,7 @@ class Int16(IntegerScheme, frozen=True, kw_only=True, tag="int16"):
         "Li et al., Adaptive Low-Precision Training for Embeddings in Click-Through Rate Prediction, AAAI 2023 (LPT)"
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True, trained=True, leading=True
+        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True, trained=True
     )
     kind: ClassVar[type[np.int8 | np.int16]] = np.int16
     #: Not tried: the size of float16, which is quicker.

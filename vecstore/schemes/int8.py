@@ -13,7 +13,7 @@ from vecstore.kernels.distance import Operands
 from vecstore.kernels.numbers import CodesDot, CodesL2
 from vecstore.schemes.base import Capabilities, Family, Fitting, Scheme, TableShape
 from vecstore.schemes.coded import Codes, IntegerScheme, RowScaledTable
-from vecstore.schemes.scorer import CodedQueries, bias_of, coded_queries, rounded_queries
+from vecstore.schemes.scorer import bias_of
 from vecstore.types import F32, I8, Metric
 
 __all__ = ["Int8", "Int8Table"]
@@ -45,7 +45,7 @@ class Int8(IntegerScheme, frozen=True, kw_only=True, tag="int8"):
     family: ClassVar[Family] = Family.QUANTISATION
     paper: ClassVar[str] = "Guan et al., Post-Training 4-bit Quantization on Embedding Tables, 2019"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True, trained=True, leading=True
+        posthoc=True, fitting=Fitting.CODEC, appendable=True, exact=False, graph=True, trained=True
     )
     kind: ClassVar[type[np.int8 | np.int16]] = np.int8
 
@@ -54,6 +54,10 @@ class Int8(IntegerScheme, frozen=True, kw_only=True, tag="int8"):
     def by_rows(self, shape: TableShape, codes: Codes, scales: F32) -> Int8Table:
         """Give the table of frozen ``codes`` with a scale a row."""
         return Int8Table(self, shape, codes, scales)
+
+
+def _room_for(matrix: F32) -> tuple[I8, F32]:
+    return np.empty(matrix.shape, np.int8), np.empty(len(matrix), np.float32)
 
 
 def _squared_lengths(codes: I8, scales: F32) -> F32:
@@ -83,18 +87,21 @@ class Int8Table(RowScaledTable):
         self._lock = Lock()
 
     def _traversal(self, queries: F32, metric: Metric, exact: Operands) -> Operands:  # noqa: ARG002
-        return self._operands(rounded_queries(queries), metric)
+        codes, scales = _room_for(queries)
+        kernels.quantise(frozen(queries), codes, scales, kernels.LARGEST)
+        return self._operands(frozen(codes), frozen(scales), metric)
 
     def pairs(self, metric: Metric) -> Operands:
         """Give operands whose query number i is row i."""
-        return self._operands(coded_queries(self.codes, self.scales), metric)
+        return self._operands(self.codes, self.scales, metric)
 
-    def _operands(self, queries: CodedQueries, metric: Metric) -> Operands:
-        """Give operands for queries that are int8 themselves."""
-        shared = (self.codes, self.scales, *queries)
+    def _operands(self, codes: I8, scales: F32, metric: Metric) -> Operands:
+        """Give operands for queries that are ``scales[q] * codes[q]``."""
+        corrections = np.empty(len(codes), np.int32)
+        kernels.corrections(codes, corrections)
+        shared = (self.codes, self.scales, codes, scales, frozen(corrections))
         if metric is Metric.L2:
-            lengths = _squared_lengths(queries.codes, queries.scales)
-            return CodesL2(*shared, self._squared_row_lengths(), lengths)
+            return CodesL2(*shared, self._squared_row_lengths(), _squared_lengths(codes, scales))
         return CodesDot(*shared, bias_of(metric))
 
     def _squared_row_lengths(self) -> F32:

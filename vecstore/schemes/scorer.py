@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from vecstore.errors import InvalidArgumentError, NotFoundError
-from vecstore.kernels import distance, quantise
+from vecstore.kernels import distance
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
 from vecstore.kernels.lookup import first_outside
 from vecstore.kernels.scoring import Scorer
-from vecstore.types import F32, I8, I32, I64, Metric
+from vecstore.types import F32, I64, Metric
 
-__all__ = [
-    "CheckedScorer",
-    "CodedQueries",
-    "KernelScorer",
-    "bias_of",
-    "bounding",
-    "check_rows",
-    "coarse",
-    "coded_queries",
-    "quick",
-    "rounded_queries",
-]
+__all__ = ["CheckedScorer", "KernelScorer", "bias_of", "bounding", "check_rows", "coarse", "quick"]
 
 
 def coarse(scorer: Scorer) -> Scorer:
@@ -53,28 +41,6 @@ def bounding(scorer: Scorer) -> Scorer | None:
 def bias_of(metric: Metric) -> np.float32:
     """Give b such that a distance is b - <query, row>; for ``ip`` and ``cosine``."""
     return np.float32(1 if metric is Metric.COSINE else 0)
-
-
-class CodedQueries(NamedTuple):
-    """Queries that are int8 as the rows are, as ``CodesDot`` and ``CodesL2`` take them (``kernels/numbers.py``)."""
-
-    codes: I8
-    scales: F32
-    corrections: I32
-
-
-def coded_queries(codes: I8, scales: F32) -> CodedQueries:
-    """Give queries that are ``scales[q] * codes[q]``, both frozen."""
-    corrections = np.empty(len(codes), np.int32)
-    quantise.corrections(codes, corrections)
-    return CodedQueries(codes, scales, frozen(corrections))
-
-
-def rounded_queries(queries: F32) -> CodedQueries:
-    """Round ``queries`` float32[q, d] to int8."""
-    codes, scales = np.empty(queries.shape, np.int8), np.empty(len(queries), np.float32)
-    quantise.quantise(frozen(queries), codes, scales, quantise.LARGEST)
-    return coded_queries(frozen(codes), frozen(scales))
 
 
 def check_rows(rows: I64, n_rows: int) -> I64:

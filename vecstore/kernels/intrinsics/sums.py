@@ -88,42 +88,37 @@ def float_sums(builder: Builder, length: Value, terms: list[Term]) -> list[Value
 
 
 def _products(context: Any, builder: Builder, signature: Any, args: Any, count: int) -> list[Value]:
-    """Emit the inner products of a row with ``count`` queries, over as many numbers as queries have."""
+    """Emit the inner products of a row with ``count`` queries."""
     rows, row, queries, first = args
     x = row_of(context, builder, signature.args[0], rows, row)
-    sides = _following(context, builder, signature.args[2], queries, first, count)
 
-    def with_query(q: Row) -> Term:
+    def with_query(number: int) -> Term:
+        q = row_of(context, builder, signature.args[2], queries, builder.add(first, I64(number)))
         return lambda offset, mask: builder.fmul(floats(builder, q, offset, mask), floats(builder, x, offset, mask))
 
-    return float_sums(builder, sides[0].length, [with_query(q) for q in sides])
+    return float_sums(builder, x.length, [with_query(number) for number in range(count)])
 
 
 def _squares(context: Any, builder: Builder, signature: Any, args: Any, count: int) -> list[Value]:
-    """Emit the squared distances of a row, decoded if there is a scale, to ``count`` queries; see :func:`_products`."""
+    """Emit the squared distances of a row, decoded if there is a scale, to ``count`` queries."""
     rows, row, scale, queries, first = args
     x = row_of(context, builder, signature.args[0], rows, row)
-    sides = _following(context, builder, signature.args[3], queries, first, count)
     factor = splat(builder, scale)
 
     def stored(offset: Value, mask: Value | None) -> Value:
         values = floats(builder, x, offset, mask)
         return builder.fmul(values, factor) if x.dtype in (types.int8, types.int16) else values
 
-    def with_query(q: Row) -> Term:
+    def with_query(number: int) -> Term:
+        q = row_of(context, builder, signature.args[3], queries, builder.add(first, I64(number)))
+
         def square(offset: Value, mask: Value | None) -> Value:
             difference = builder.fsub(floats(builder, q, offset, mask), stored(offset, mask))
             return builder.fmul(difference, difference)
 
         return square
 
-    return float_sums(builder, sides[0].length, [with_query(q) for q in sides])
-
-
-def _following(context: Any, builder: Builder, array_type: Any, array: Value, first: Value, count: int) -> list[Row]:
-    """Give the rows first, ..., first + count - 1."""
-    places = [builder.add(first, I64(number)) for number in range(count)]
-    return [row_of(context, builder, array_type, array, place) for place in places]
+    return float_sums(builder, x.length, [with_query(number) for number in range(count)])
 
 
 @intrinsic
@@ -131,7 +126,7 @@ def dot(typingctx: Any, rows: Any, row: Any, queries: Any, query: Any) -> Any:
     """Give the inner product of ``rows[row]`` and ``queries[query]`` as float32, by the lane rule.
 
     ``rows`` is float32, int8 or int16 (the codes, not scaled) or uint16 (the bits of IEEE halves); ``queries`` is
-    float32. Queries may have fewer numbers than rows, whose first so many then count; so it is for all sums here.
+    float32.
     """
 
     def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
@@ -187,7 +182,7 @@ def _vnni_dot(builder: Builder, x: Row, q: Row, correction: Value) -> Value:
     multiply_add = declare(builder, "llvm.x86.avx512.vpdpbusd.512", I32_LANES, I32_LANES, bytes_type, bytes_type)
     flip = ir.Constant(bytes_type, [-128] * BLOCK)
     total = cgutils.alloca_once_value(builder, ir.Constant(I32_LANES, None))
-    whole = builder.and_(q.length, I64(-BLOCK))
+    whole = builder.and_(x.length, I64(-BLOCK))
 
     def add(offset: Value, mask: Value | None) -> None:
         codes = builder.xor(load(builder, x, offset, mask, BLOCK), flip)
@@ -196,8 +191,8 @@ def _vnni_dot(builder: Builder, x: Row, q: Row, correction: Value) -> Value:
 
     with steps(builder, whole, BLOCK) as offset:
         add(offset, None)
-    with builder.if_then(builder.icmp_signed("<", whole, q.length), likely=False):
-        add(whole, tail_mask(builder, builder.sub(q.length, whole), BLOCK))
+    with builder.if_then(builder.icmp_signed("<", whole, x.length), likely=False):
+        add(whole, tail_mask(builder, builder.sub(x.length, whole), BLOCK))
     zero = ir.Constant(I32_LANES, None)
     return builder.sub(_horizontal_sum(builder, [builder.load(total), zero, zero, zero]), correction)
 
@@ -209,7 +204,7 @@ def _plain_dot(builder: Builder, x: Row, q: Row) -> Value:
         left, right = (builder.sext(load(builder, side, offset, mask), I32_LANES) for side in (x, q))
         return builder.mul(left, right)
 
-    return _horizontal_sum(builder, _accumulate(builder, q.length, [product], ir.Constant(I32_LANES, None))[0])
+    return _horizontal_sum(builder, _accumulate(builder, x.length, [product], ir.Constant(I32_LANES, None))[0])
 
 
 @intrinsic
