@@ -13,17 +13,17 @@ import numpy as np
 
 from vecstore.effort import Stage
 from vecstore.errors import InvalidArgumentError
-from vecstore.index.exact import exact_search
-from vecstore.kernels.scoring import Scorer
+from vecstore.index.exact import exact_search, scored_again
+from vecstore.schemes.base import CompressedTable
 from vecstore.schemes.leading import LeadingTables
-from vecstore.schemes.scorer import coarse
-from vecstore.segment import RowSource
-from vecstore.staged import COARSE_FACTOR, COARSE_MIN, scan_depth, scored_again
 from vecstore.types import F32, I64, Metric
 
 __all__ = ["check_funnel", "through_funnel"]
 
-#: Each stage keeps so many times as many rows as the next unless it says how many; the last as many as coarse codes do.
+#: Rows that the last stage keeps unless it says how many, as a multiple of k, and at least so many.
+LAST_FACTOR = 10
+LAST_MIN = 100
+#: Each stage before it keeps so many times as many as the next.
 STAGE_FACTOR = 4
 
 
@@ -44,21 +44,22 @@ def check_funnel(stages: tuple[Stage, ...], dim: int) -> None:
 
 
 def through_funnel(
-    source: RowSource,
     leading: LeadingTables,
+    finest: CompressedTable,
     queries: F32,
     metric: Metric,
     stages: tuple[Stage, ...],
     rows: int | I64,
     k: int,
 ) -> tuple[I64, F32]:
-    """Find the k nearest rows of a source in stages, then on its codes, and last on its finest copy.
+    """Find the k nearest rows of a source in stages, and last on its finest copy.
 
     Parameters
     ----------
-    source : RowSource
     leading : LeadingTables
-        The first dimensions of its rows.
+        The first dimensions of the rows.
+    finest : CompressedTable
+        All dimensions.
     queries : float32[q, dim]
         Unit rows for cosine. Their first dimensions need no other length, which would change no order.
     metric : Metric
@@ -75,24 +76,19 @@ def through_funnel(
         Nearest first.
     distances : float32[q, k]
     """
-    scorers: list[Scorer] = [
+    first, *others = [
         leading.of(stage.dims).scorer(np.ascontiguousarray(queries[:, : stage.dims]), metric) for stage in stages
     ]
-    kept = _kept_rows(stages, k)
-    if source.finest is not source.codes:
-        scorers.append(coarse(source.codes.scorer(queries, metric)))
-        kept.append(scan_depth(source.codes, k, refined=True))
-    scorers.append(source.finest.scorer(queries, metric))
-    kept.append(k)
     total = rows if isinstance(rows, int) else len(rows)
-    found, distances = exact_search(scorers[0], len(queries), rows, min(kept[0], total))
-    for scorer, count in zip(scorers[1:], kept[1:], strict=True):
+    kept, *left = [min(count, total) for count in [*_kept_rows(stages, k), k]]
+    found, distances = exact_search(first, len(queries), rows, kept)
+    for scorer, count in zip([*others, finest.scorer(queries, metric)], left, strict=True):
         found, distances = scored_again(found, scorer, min(count, found.shape[1]))
     return found, distances
 
 
 def _kept_rows(stages: tuple[Stage, ...], k: int) -> list[int]:
     """Give how many rows each stage keeps for the next, never fewer than ``k``."""
-    last = max(COARSE_FACTOR * k, COARSE_MIN)
+    last = max(LAST_FACTOR * k, LAST_MIN)
     usual = [last * STAGE_FACTOR**later for later in range(len(stages))][::-1]
     return [max(stage.rows or count, k) for stage, count in zip(stages, usual, strict=True)]

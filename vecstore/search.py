@@ -10,16 +10,22 @@ from vecstore.effort import Effort
 from vecstore.filters import Filter
 from vecstore.funnel import through_funnel
 from vecstore.index.bounded import refine_within
-from vecstore.index.exact import exact_search
+from vecstore.index.exact import exact_search, scored_again
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
 from vecstore.kernels.topk import count_found, nearest_rows
+from vecstore.schemes.base import CompressedTable
 from vecstore.schemes.scorer import bounding, coarse, quick
 from vecstore.segment import RowSource
-from vecstore.staged import RERANK_FACTOR, RERANK_MIN, scan_depth, scored_again
 from vecstore.types import F32, I64, Metric
 from vecstore.view import RowSet, SourceView, View
 
+#: Survivors re-ranked on the finer copy, as a multiple of k, and at least so many.
+RERANK_FACTOR = 2
+RERANK_MIN = 24
+#: The same for scans of codes of less than a byte a number, which may be far off.
+COARSE_FACTOR = 10
+COARSE_MIN = 100
 #: Candidates that a scan keeps by the bounds of their distances, as a multiple of k, and at least so many; how many of
 #: them are re-ranked, the bounds decide.
 BOUNDED_FACTOR = 64
@@ -106,7 +112,7 @@ def _search_source(
     source = view.source
     leading = source.leading(metric) if effort.funnel else None
     if leading is not None:
-        return through_funnel(source, leading, queries, metric, effort.funnel, _searched(allowed), k)
+        return through_funnel(leading, source.finest, queries, metric, effort.funnel, _searched(allowed), k)
     ef = _walk_width(source, allowed, k, effort, usual)
     depth = _scan_width(source, k, effort) if ef is None else 0
     if depth is None:
@@ -156,6 +162,17 @@ def walk_depth(k: int, ef: int, *, bounded: bool) -> int:
     """Give how many rows that a graph walk of width ``ef`` found are scored again; bounds choose among all of them."""
     wanted = max(RERANK_FACTOR * k, RERANK_MIN)
     return max(wanted, ef) if bounded else wanted
+
+
+def scan_depth(codes: CompressedTable, k: int, *, refined: bool) -> int:
+    """Give how many rows that a quick scan of ``codes`` found are scored again.
+
+    On a finer copy (``refined``) they are more where codes have less than a byte a number: these may be far off, and
+    beside a scan it costs little. On the codes themselves only what the quick scan rounded is put right.
+    """
+    if refined and codes.nbytes < codes.shape.rows * codes.shape.dim:
+        return max(COARSE_FACTOR * k, COARSE_MIN)
+    return max(RERANK_FACTOR * k, RERANK_MIN)
 
 
 def scan_in_stages(
