@@ -6,9 +6,9 @@ protocols runs unchanged on either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from vecstore.config import CollectionConfig, HnswConfig
 from vecstore.errors import InvalidArgumentError
@@ -32,6 +32,7 @@ __all__ = [
     "CollectionStats",
     "CompressReport",
     "Database",
+    "Funnel",
     "OnUnknown",
     "Table",
     "TableStats",
@@ -46,6 +47,9 @@ MAX_K = 10_000
 MAX_EF = 100_000
 #: Largest batch of a scan, in rows.
 MAX_SCAN_BATCH = 1 << 30
+
+#: Stages of a funnel search: dimensions, or dimensions and the rows that go on; see :meth:`Collection.search`.
+Funnel: TypeAlias = Sequence[int] | Mapping[int, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +222,7 @@ class Collection(Protocol):
         ef: int | None = None,
         recall: float | None = None,
         exact: bool = False,
+        funnel: Funnel | None = None,
         columns: Sequence[str] | None = None,
     ) -> Hits:
         """Give the k nearest rows of each query.
@@ -240,13 +245,21 @@ class Collection(Protocol):
             True are the nearest on the finest copy stored.
         exact : bool
             Compare with every row, on the finest copy stored.
+        funnel : sequence of int, or dict of int to int, optional
+            Numbers of first dimensions that ascend, at most 4, such as ``(64, 128)``, for vectors whose first
+            dimensions say the most (Matryoshka-trained ones): all rows are compared by the first 64, the best by the
+            first 128, the best of those by all, on the finest copy. ``{64: 1000, 128: 200}`` also says how many rows
+            each stage leaves; else the last leaves 10 k and at least 100, and each one before 4 times as many as the
+            next. Under ``cosine``, first dimensions are compared at length 1. Instead of ``ef``, ``recall``
+            or ``exact``. The first such search copies those dimensions into memory, at a byte each.
         columns : sequence of str, optional
             Metadata columns to return: None for all, an empty list for none.
 
         Raises
         ------
         InvalidArgumentError
-            Wrong dim, NaN, k, ef or recall out of range, recall beside ef or exact, unknown column.
+            Wrong dim, NaN, k, ef or recall out of range, recall or funnel beside another, unknown column; ``funnel``
+            does not ascend below dim.
         FilterError
             The filter cannot be parsed or does not fit the columns.
         LimitError

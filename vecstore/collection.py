@@ -22,6 +22,7 @@ from vecstore.api import (
     SCAN_BATCH,
     CollectionStats,
     CompressReport,
+    Funnel,
     as_batches,
 )
 from vecstore.auto import Auto, as_auto
@@ -32,6 +33,7 @@ from vecstore.config import CollectionConfig, StoreConfig
 from vecstore.effort import as_effort
 from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError, StoreClosed
 from vecstore.filters import Filter, as_filter, check
+from vecstore.funnel import check_funnel
 from vecstore.kernels.lengths import unit_rows
 from vecstore.maintenance import Maintenance
 from vecstore.metadata import as_metadata, conform, schema_of
@@ -327,12 +329,14 @@ class EmbeddedCollection:
         ef: int | None = None,
         recall: float | None = None,
         exact: bool = False,
+        funnel: Funnel | None = None,
         columns: Sequence[str] | None = None,
     ) -> Hits:
         """Give the k nearest rows of each query."""
         k = as_count(k, name="k", limit=MAX_K)
-        effort = as_effort(ef, recall, exact)
+        effort = as_effort(ef, recall, exact, funnel)
         view = self._views.current()
+        check_funnel(effort.funnel, view.settings.dim)
         matrix = as_queries(queries, dim=view.settings.dim)
         if view.settings.metric is Metric.COSINE:
             matrix = unit_rows(matrix, name="queries")

@@ -17,7 +17,7 @@ from vecstore.index.hnsw import Graph
 from vecstore.metadata import conform
 from vecstore.schemes.base import CompressedTable, TableShape
 from vecstore.storage.delta import Batch
-from vecstore.types import F32, I64, U64, IdArray, Mask
+from vecstore.types import F32, I64, U64, IdArray, Mask, Metric
 
 
 class _Buffer:
@@ -125,6 +125,9 @@ class Delta:
     def calibration(self) -> Calibration | None:
         """None: the delta is exact."""
         return None
+
+    def leading(self, metric: Metric) -> None:
+        """Give None: the delta is small, changes with every write, and is compared in whole."""
 
     @cached_property
     def _ids(self) -> IdArray:

@@ -1,20 +1,40 @@
-"""How far a search goes: candidates of graph walks, a recall to reach, or every row."""
+"""How far a search goes: candidates of graph walks, a recall to reach, the stages of a funnel, or every row."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vecstore.api import MAX_EF
 from vecstore.errors import InvalidArgumentError
-from vecstore.types import as_count, as_recall
+from vecstore.types import MAX_DIM, as_count, as_recall
 
-__all__ = ["Effort", "as_effort"]
+__all__ = ["MAX_STAGES", "Effort", "Stage", "as_effort"]
+
+#: Stages of a funnel; the dimensions of so many are kept in memory.
+MAX_STAGES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a funnel.
+
+    Attributes
+    ----------
+    dims : int
+        The first numbers by which rows are compared.
+    rows : int or None
+        The nearest so many go on to the next stage; None for the usual number.
+    """
+
+    dims: int
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What a search was asked to spend or to reach; at most one of the three, none for the collection's settings.
+    """What a search was asked to spend or to reach; at most one of the four, none for the collection's settings.
 
     Attributes
     ----------
@@ -24,11 +44,14 @@ class Effort:
         Share of the true nearest rows to find, above 0 and below 1.
     exact : bool
         Compare with every row on the finest copy.
+    funnel : tuple of Stage
+        Compare with every row by its first numbers, and with the best by more; dimensions ascend.
     """
 
     ef: int | None = None
     recall: float | None = None
     exact: bool = False
+    funnel: tuple[Stage, ...] = ()
 
     @classmethod
     def reaching(cls, recall: float) -> Effort:
@@ -40,21 +63,47 @@ class Effort:
         return Effort.reaching(recall) if recall is not None and self == Effort() else self
 
 
-def as_effort(ef: Any, recall: Any, exact: bool) -> Effort:
+def as_effort(ef: Any, recall: Any, exact: bool, funnel: Any) -> Effort:
     """Give what the arguments of a search ask for; a recall of 1 is an exact search.
 
     Raises
     ------
     InvalidArgumentError
-        One of them is out of range, or ``recall`` is given beside another.
+        One of them is out of range, or ``recall`` or ``funnel`` is given beside another.
     """
     width = None if ef is None else as_count(ef, name="ef", limit=MAX_EF)
-    if recall is None:
-        return Effort(ef=width, exact=bool(exact))
-    wanted = as_recall(recall, name="recall")
-    if width is not None or exact:
-        other = "exact" if exact else "ef"
+    given = {"exact": exact, "ef": width is not None, "recall": recall is not None, "funnel": funnel is not None}
+    asked = [name for name, is_given in given.items() if is_given]
+    if len(asked) > 1 and asked != ["exact", "ef"]:
+        chosen, other = asked[-1], asked[0]
         raise InvalidArgumentError(
-            f"recall: a search takes either recall or {other}; recall chooses the effort itself", field="recall"
+            f"{chosen}: a search takes either {chosen} or {other}; {chosen} chooses the effort itself", field=chosen
         )
-    return Effort.reaching(wanted)
+    if funnel is not None:
+        return Effort(funnel=_stages(funnel))
+    if recall is not None:
+        return Effort.reaching(as_recall(recall, name="recall"))
+    return Effort(ef=width, exact=bool(exact))
+
+
+def _stages(funnel: Any) -> tuple[Stage, ...]:
+    """Give the stages of dimensions, or of dimensions with numbers of rows."""
+    if isinstance(funnel, str | bytes) or not isinstance(funnel, Iterable):
+        raise InvalidArgumentError(
+            f"funnel: expected dimensions such as (64, 128), or with rows {{64: 1000, 128: 200}}, got {funnel!r}",
+            field="funnel",
+        )
+    pairs = list(funnel.items()) if isinstance(funnel, Mapping) else [(dims, None) for dims in funnel]
+    stages = tuple(
+        Stage(
+            as_count(dims, name="funnel", limit=MAX_DIM),
+            None if rows is None else as_count(rows, name="funnel", limit=MAX_EF),
+        )
+        for dims, rows in pairs
+    )
+    dims = [stage.dims for stage in stages]
+    if not 1 <= len(stages) <= MAX_STAGES or dims != sorted(set(dims)):
+        raise InvalidArgumentError(
+            f"funnel: expected 1 to {MAX_STAGES} numbers of dimensions that ascend, got {dims}", field="funnel"
+        )
+    return stages

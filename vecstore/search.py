@@ -8,8 +8,9 @@ import numpy as np
 
 from vecstore.effort import Effort
 from vecstore.filters import Filter
+from vecstore.funnel import through_funnel
 from vecstore.index.bounded import refine_within
-from vecstore.index.exact import exact_search
+from vecstore.index.exact import exact_search, scored_again
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
 from vecstore.kernels.topk import count_found, nearest_rows
@@ -87,7 +88,8 @@ def search_view(view: View, queries: F32, k: int, *, where: Filter | None, effor
     where : Filter or None
         Only rows that pass.
     effort : Effort
-        Candidates of graph walks, or the recall to reach, or an exact search; else as the collection's settings say.
+        Candidates of graph walks, or the recall to reach, or an exact search, or the stages of a funnel; else as the
+        collection's settings say.
     """
     effort = effort.or_recall(view.settings.recall)
     index = view.settings.index
@@ -108,6 +110,9 @@ def _search_source(
         return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
     k = min(k, allowed.count)
     source = view.source
+    leading = source.leading(metric) if effort.funnel else None
+    if leading is not None:
+        return through_funnel(leading, source.finest, queries, metric, effort.funnel, _searched(allowed), k)
     ef = _walk_width(source, allowed, k, effort, usual)
     depth = _scan_width(source, k, effort) if ef is None else 0
     if depth is None:
@@ -126,7 +131,7 @@ def _search_source(
         return refine_within(*nearest_rows(rows, distances, depth), finer, k)
     if finer is scorer and scorer.traversal is scorer.operands:
         return nearest_rows(rows, distances, k)
-    return _scored_again(rows, finer, k)
+    return scored_again(rows, finer, k)
 
 
 def _walk_width(source: RowSource, allowed: RowSet, k: int, effort: Effort, usual: int) -> int | None:
@@ -211,13 +216,7 @@ def scan_to_depth(
     if first is finer:
         return exact_search(scorer, n_queries, rows, k)
     total = rows if isinstance(rows, int) else len(rows)
-    return _scored_again(exact_search(first, n_queries, rows, min(depth, total))[0], finer, k)
-
-
-def _scored_again(rows: I64, finer: Scorer, k: int) -> tuple[I64, F32]:
-    distances = np.empty(rows.shape, np.float32)
-    finer.rerank(rows, distances)
-    return nearest_rows(rows, distances, k)
+    return scored_again(exact_search(first, n_queries, rows, min(depth, total))[0], finer, k)
 
 
 def _scan_is_cheaper(allowed: RowSet, ef: int) -> bool:

@@ -17,13 +17,14 @@ from vecstore.filters import Filter, columns_of, mask
 from vecstore.index.hnsw import Graph
 from vecstore.metadata import conform, narrowed
 from vecstore.schemes.base import CompressedTable, TableShape
+from vecstore.schemes.leading import LeadingTables
 from vecstore.storage import segment_files
 from vecstore.storage.array_files import ArrayFile
 from vecstore.storage.checksum import digest_bytes
 from vecstore.storage.delta import ids_from_arrow
 from vecstore.storage.records import SegmentEntry
 from vecstore.storage.segment_files import SegmentFiles, StoredTable, golden_rows
-from vecstore.types import F32, I64, U64, IdArray, Mask
+from vecstore.types import F32, I64, U64, IdArray, Mask, Metric
 
 #: Filters whose masks a source keeps; a mask has one byte a row.
 CACHED_FILTERS = 32
@@ -57,6 +58,10 @@ class RowSource(Protocol):
     @property
     def calibration(self) -> Calibration | None:
         """What is known of the recall of its searches, if it was measured."""
+        ...
+
+    def leading(self, metric: Metric) -> LeadingTables | None:
+        """Give the first dimensions of the rows under the collection's metric; None where all are compared anyway."""
         ...
 
     def lookup(self, rows: I64) -> F32:
@@ -99,6 +104,7 @@ class Segment:
         self._files = SegmentFiles.open(folder, entry.digest)
         self.description = self._files.description
         self._masks: OrderedDict[Filter, Mask] = OrderedDict()
+        self._leading: LeadingTables | None = None
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -155,6 +161,13 @@ class Segment:
         """What was measured when the segment was written; None for segments of a seal, and of old releases."""
         stored = self.description.calibration
         return None if stored is None else Calibration.from_dict(stored)
+
+    def leading(self, metric: Metric) -> LeadingTables:
+        """Give the first dimensions of the rows under the collection's metric; they are in memory once used."""
+        with self._lock:
+            if self._leading is None:
+                self._leading = LeadingTables(self.lookup, len(self), metric)
+            return self._leading
 
     @cached_property
     def _table(self) -> pa.Table:

@@ -57,7 +57,7 @@ def test_with_string_ids(run, tmp_path, vectors):
     assert [hit["id"] for hit in found] == [f"k{i - 100}" for i in nearest(vectors, vectors[4], 4)[1:]]
 
 
-@pytest.mark.parametrize("arguments", [[], ["--exact"], ["--ef", "200"], ["--recall", "0.9"]])
+@pytest.mark.parametrize("arguments", [[], ["--exact"], ["--ef", "200"], ["--recall", "0.9"], ["--funnel", "7:60"]])
 def test_with_many_queries(run, store, tmp_path, vectors, arguments):
     np.save(tmp_path / "q.npy", vectors[:3])
     found = lines(run("search", store, "docs", "--queries", tmp_path / "q.npy", "-k", 2, "--json", *arguments))
@@ -102,6 +102,11 @@ def test_no_match(run, store):
         (["--id", "abc"], "are integers, got abc"),
         (["--id", "101", "--where", "years = 1"], "years"),
         (["--id", "101", "-k", "1000000"], "k: expected"),
+        (["--id", "101", "--funnel", "2,8"], "not fewer than the 8"),
+        (["--id", "101", "--funnel", "2,x"], "e.g. 64,128 or 64:1000,128:200, got '2,x'"),
+        (["--id", "101", "--funnel", "2:"], "expected dimensions"),
+        (["--id", "101", "--funnel", "2,2"], "expected dimensions"),
+        (["--id", "101", "--funnel", "2", "--ef", "9"], "either funnel or ef"),
     ],
 )
 def test_wrong_input(run, store, arguments, message):

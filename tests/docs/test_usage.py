@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import vecstore
@@ -24,6 +25,18 @@ def block(label: str) -> str:
 def test_the_example_runs_twice(tmp_path):
     for _ in range(2):
         assert "'year': None" in run(block("python"), tmp_path)
+
+
+def test_the_funnels_are_searches(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((300, 130), np.float32)
+    with vecstore.open(tmp_path / "store") as db:
+        docs = db.create_collection("docs", dim=130)
+        docs.insert(np.arange(300), rows)
+        docs.flush()
+        lines = [line.partition("  #")[0] for line in block("python funnel").splitlines()]
+        for line in lines:
+            assert eval(line, {"docs": docs, "q": rows[7]}).ids[0, 0] == 7
+    assert len(lines) == 3
 
 
 @pytest.mark.parametrize("settings", [vecstore.StoreConfig(), ServerSettings()])

@@ -92,6 +92,8 @@ def test_exist_ok_gives_the_existing_collection(remote):
         {"k": 200, "ef": 300},
         {"k": 3, "recall": 0.9},
         {"k": 3, "recall": 1},
+        {"k": 3, "funnel": (2, 3)},
+        {"k": 3, "funnel": {2: 10, 3: None}, "where": "year > 3"},
         {"k": 5, "where": "year > 9000"},
     ],
 )

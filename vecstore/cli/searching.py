@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         "vecstore search ./store docs --id 17 -k 5",
         'vecstore search ./store docs --vector "0.1, 0.2, 0.3" --where "lang = \'de\'"',
         "vecstore search grpc://localhost:7700 docs --queries queries.npy --json",
+        "vecstore search ./store docs --id 17 --funnel 64,128",
     ),
 )
 @takes_store
@@ -41,6 +42,11 @@ if TYPE_CHECKING:
 @click.option("--ef", type=click.IntRange(1), help="Candidates kept by the graph search: more finds more, slower.")
 @click.option("--recall", type=float, help="Share of the true nearest to find, e.g. 0.95, instead of --ef.")
 @click.option("--exact", is_flag=True, help="Compare with every row.")
+@click.option(
+    "--funnel",
+    metavar="DIMS",
+    help="First dimensions to compare before all, e.g. 64,128; or with rows to keep, 64:1000,128:200.",
+)
 @json_option
 def search_command(
     target: Target,
@@ -53,6 +59,7 @@ def search_command(
     ef: int | None,
     recall: float | None,
     exact: bool,
+    funnel: str | None,
     as_json: bool,
 ) -> None:
     """Print the rows of COLLECTION that are nearest to a vector, to a stored row, or to many queries.
@@ -69,7 +76,15 @@ def search_command(
         else:
             matrix = _parse_vector(vector) if vector is not None else _read(queries)
         # The stored row is its own nearest: one more is asked for, and it is taken out.
-        found = chosen.search(matrix, k if own is None else k + 1, where=where, ef=ef, recall=recall, exact=exact)
+        found = chosen.search(
+            matrix,
+            k if own is None else k + 1,
+            where=where,
+            ef=ef,
+            recall=recall,
+            exact=exact,
+            funnel=None if funnel is None else _parse_funnel(funnel),
+        )
         hits = [[hit for hit in row if own is None or hit.id != own][:k] for row in found]
     if as_json:
         _print_lines(hits)
@@ -84,6 +99,18 @@ def _parse_vector(text: str) -> F32:
         return np.array([words], np.float64).astype(np.float32)
     except ValueError:
         raise InvalidArgumentError('--vector: expected numbers separated by commas, e.g. "0.1, 0.2, 0.3"') from None
+
+
+def _parse_funnel(text: str) -> dict[int, int | None]:
+    """Give "64,128" or "64:1000,128:200" as dimensions and the rows that each stage keeps."""
+    stages = [stage.partition(":") for stage in text.split(",")]
+    try:
+        pairs = [(int(dims), int(rows) if colon else None) for dims, colon, rows in stages]
+    except ValueError:
+        pairs = []
+    if len(dict(pairs)) < len(stages):
+        raise InvalidArgumentError(f"--funnel: expected dimensions, e.g. 64,128 or 64:1000,128:200, got {text!r}")
+    return dict(pairs)
 
 
 def _read(path: Path | None) -> F32:

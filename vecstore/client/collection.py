@@ -10,6 +10,7 @@ from vecstore.api import (
     SCAN_BATCH,
     CollectionStats,
     CompressReport,
+    Funnel,
     as_batches,
 )
 from vecstore.client.streams import receive_batches, send_chunks
@@ -22,6 +23,7 @@ from vecstore.v1 import collections_pb2, points_pb2
 from vecstore.wire.arrays import columns_to_message, ids_to_message, vectors_to_message
 from vecstore.wire.records import (
     config_from_message,
+    funnel_to_message,
     hits_from_message,
     points_from_message,
     report_from_message,
@@ -246,11 +248,12 @@ class RemoteCollection:
         ef: int | None = None,
         recall: float | None = None,
         exact: bool = False,
+        funnel: Funnel | None = None,
         columns: Sequence[str] | None = None,
     ) -> Hits:
         """Give the k nearest rows of each query."""
         k = as_count(k, name="k", limit=MAX_K)
-        effort = as_effort(ef, recall, exact)
+        effort = as_effort(ef, recall, exact, funnel)
         request = points_pb2.SearchRequest(
             collection=self._name,
             queries=vectors_to_message(as_queries(queries, dim=self._dim)),
@@ -259,6 +262,7 @@ class RemoteCollection:
             ef=effort.ef,
             recall=effort.recall,
             exact=effort.exact,
+            funnel=funnel_to_message(effort.funnel),
             columns=columns_to_message(columns),
         )
         return hits_from_message(self._transport.call(self._points.Search, request))

@@ -13,7 +13,7 @@ from vecstore.kernels.scoring import Scorer
 from vecstore.kernels.screening import PANEL_ROWS, Screen
 from vecstore.types import F32, I64, U64
 
-__all__ = ["exact_search"]
+__all__ = ["exact_search", "scored_again"]
 
 #: Distances kept at a time: 256 KiB, which stay in the second-level cache until they are ranked.
 _BLOCK_CELLS = 65_536
@@ -70,6 +70,13 @@ def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tup
     else:
         _screen_all(screen, operands, total, kept, heaps)
     return topk.drain(heaps)
+
+
+def scored_again(rows: I64, finer: Scorer, k: int) -> tuple[I64, F32]:
+    """Give the k nearest of ``rows`` int64[q, m], each query its own, and their distances by another scorer."""
+    distances = np.empty(rows.shape, np.float32)
+    finer.rerank(rows, distances)
+    return topk.nearest_rows(rows, distances, k)
 
 
 def _screen_all(screen: Screen, operands: Operands, total: int, kept: I64 | None, heaps: U64) -> None:

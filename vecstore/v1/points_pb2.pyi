@@ -122,7 +122,7 @@ class CountResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "queries", "k", "where", "ef", "exact", "columns", "recall")
+    __slots__ = ("collection", "queries", "k", "where", "ef", "exact", "columns", "recall", "funnel")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     QUERIES_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +131,7 @@ class SearchRequest(_message.Message):
     EXACT_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     RECALL_FIELD_NUMBER: _ClassVar[int]
+    FUNNEL_FIELD_NUMBER: _ClassVar[int]
     collection: str
     queries: _common_pb2.Vectors
     k: int
@@ -139,7 +140,16 @@ class SearchRequest(_message.Message):
     exact: bool
     columns: _common_pb2.Columns
     recall: float
-    def __init__(self, collection: _Optional[str] = ..., queries: _Optional[_Union[_common_pb2.Vectors, _Mapping]] = ..., k: _Optional[int] = ..., where: _Optional[str] = ..., ef: _Optional[int] = ..., exact: _Optional[bool] = ..., columns: _Optional[_Union[_common_pb2.Columns, _Mapping]] = ..., recall: _Optional[float] = ...) -> None: ...
+    funnel: _containers.RepeatedCompositeFieldContainer[FunnelStage]
+    def __init__(self, collection: _Optional[str] = ..., queries: _Optional[_Union[_common_pb2.Vectors, _Mapping]] = ..., k: _Optional[int] = ..., where: _Optional[str] = ..., ef: _Optional[int] = ..., exact: _Optional[bool] = ..., columns: _Optional[_Union[_common_pb2.Columns, _Mapping]] = ..., recall: _Optional[float] = ..., funnel: _Optional[_Iterable[_Union[FunnelStage, _Mapping]]] = ...) -> None: ...
+
+class FunnelStage(_message.Message):
+    __slots__ = ("dims", "rows")
+    DIMS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    dims: int
+    rows: int
+    def __init__(self, dims: _Optional[int] = ..., rows: _Optional[int] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("counts", "ids", "distances", "metadata_arrow", "k")

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from vecstore.api import CollectionStats, CompressReport
 from vecstore.config import CollectionConfig, HnswConfig, decode_json, encode_json
+from vecstore.effort import Stage
 from vecstore.errors import InvalidArgumentError
 from vecstore.types import F32, Hits, IdArray, Metric, Point, as_metric
 from vecstore.v1 import collections_pb2, points_pb2
@@ -292,6 +293,16 @@ def rows_from_message(message: points_pb2.Rows) -> tuple[IdArray, F32, pa.Table 
     if message.HasField("metadata_arrow"):
         metadata = table_from_bytes(message.metadata_arrow, field="metadata")
     return ids, vectors, metadata
+
+
+def funnel_to_message(stages: tuple[Stage, ...]) -> list[points_pb2.FunnelStage]:
+    """Pack the stages of a funnel search; none for no funnel."""
+    return [points_pb2.FunnelStage(dims=stage.dims, rows=stage.rows) for stage in stages]
+
+
+def funnel_from_message(request: points_pb2.SearchRequest) -> dict[int, int | None] | None:
+    """Unpack the stages of a funnel search as its argument; None for no funnel."""
+    return {stage.dims: stage.rows if stage.HasField("rows") else None for stage in request.funnel} or None
 
 
 def hits_to_message(hits: Hits) -> points_pb2.SearchResponse:

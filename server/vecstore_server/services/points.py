@@ -15,7 +15,7 @@ from vecstore.errors import InvalidArgumentError, UnavailableError
 from vecstore.v1 import common_pb2, points_pb2
 from vecstore.v1.points_pb2_grpc import PointsServicer
 from vecstore.wire.arrays import batch_to_bytes, ids_from_message, vectors_from_message
-from vecstore.wire.records import hits_to_message, points_to_message, rows_from_message
+from vecstore.wire.records import funnel_from_message, hits_to_message, points_to_message, rows_from_message
 from vecstore_server.guard import refuse_ended
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class PointsService(PointsServicer):
             ef=request.ef if request.HasField("ef") else None,
             recall=request.recall if request.HasField("recall") else None,
             exact=request.exact,
+            funnel=funnel_from_message(request),
             columns=_columns(request),
         )
         return self._limits.check_reply(hits_to_message(hits))
