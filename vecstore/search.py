@@ -100,7 +100,16 @@ def search_view(view: View, queries: F32, k: int, *, where: Filter | None, effor
     index = view.settings.index
     usual = index.ef if index else 1
     parts = [
-        _search_source(source, queries, k, view.settings.metric, where=where, effort=effort, usual=usual, many=together >= MANY_QUERIES)
+        _search_source(
+            source,
+            queries,
+            k,
+            view.settings.metric,
+            where=where,
+            effort=effort,
+            usual=usual,
+            many=together >= MANY_QUERIES,
+        )
         for source in view.sources
     ]
     return _merged(parts, len(queries), k)

@@ -13,8 +13,8 @@ from vecstore.kernels.compiling import frozen
 from vecstore.kernels.intrinsics import LANES, panel_hits
 from vecstore.kernels.lengths import unit_rows
 from vecstore.kernels.loading import has_feature
-from vecstore.schemes.scorer import coarse
 from vecstore.kernels.screening import PANEL_ROWS, screen_of, screen_rows, screen_span
+from vecstore.schemes.scorer import coarse
 from vecstore.types import Metric
 
 N_QUERIES, N_ROWS, K = 19, 777, 5

@@ -1,9 +1,10 @@
 """Beam search among some of the rows of an HNSW graph.
 
 The walk begins as the plain one, through all rows. Once it has come near, after a third of the rows that a plain walk
-expands, it knows what share s of the rows around the query is kept. Unless that is small, it passes over rows from there on
-that are not kept and were not met before: their links lead nowhere that others do not lead too. The kept neighbours lie farther away than those among all rows, so the walk ends once it has expanded the nearest
-ef s^-1/2 rows of those it looks at: measured on three data sets, with s from 0.2 to 1 (figures: docs/decisions.md).
+expands, it knows what share s of the rows around the query is kept. Unless that is small, it passes over rows from
+there on that are not kept and were not met before: their links lead nowhere that others do not lead too. The kept
+neighbours lie farther away than those among all rows, so the walk ends once it has expanded the nearest ef s^-1/2 rows
+of those it looks at (figures: docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FAR_FACTOR = 3
 #: The part of ef after which a walk knows that share.
 NEAR_PART = 3
 #: Where a smaller share is kept, kept rows have too few links to each other to pass over those that are not.
-PASSING_SHARE = 0.2
+PASSING_SHARE = 0.15
 
 _EXPANDED = np.uint64(1)
 
@@ -48,10 +49,10 @@ def rows_to_expand(ef: Int, share: float, rows: Int) -> Int:
 
 
 @kernel
-def collect(pool: U64, size: Int, dropped: U64, best: U64) -> Int:
-    """Offer the kept of the first ``size`` of ``pool`` to the max-heap ``best``; give how many are kept."""
+def collect(pool: U64, start: Int, stop: Int, dropped: U64, best: U64) -> Int:
+    """Offer the kept rows of ``pool[start:stop]`` to the max-heap ``best``; give how many they are."""
     total: Int = 0
-    for place in range(size):
+    for place in range(start, stop):
         if not is_in(dropped, pool_row(pool[place])):
             total += 1
             if pool[place] < best[0]:
@@ -94,9 +95,12 @@ def walk_kept(
     best[:] = FREE
     first = pool[: rows_to_expand(ef, share, len(pool))]
     size, cursor = walk_to(operands, query, links, scratch, first, ef // NEAR_PART)
-    seen = collect(pool, size, dropped, best) / size
-    if FAR_FACTOR * seen < share:
+    near = min(size, np.int64(ef))
+    among_near = collect(first, 0, near, dropped, best)
+    if FAR_FACTOR * among_near < share * near:
         return False
+    # More rows say more exactly what share is kept; but where few of the nearest are, that share is no help.
+    seen = (among_near + collect(first, near, size, dropped, best)) / size
     nearest = pool[: rows_to_expand(ef, seen, len(pool))]
     size = min(size, len(nearest))
     cursor = min(cursor, size)

@@ -317,7 +317,7 @@ class _Asked(NamedTuple):
 
 
 def _asked(operands: Any, rounds: bool) -> _Asked:
-    """Put queries into panels: of codes where they are codes, or ``rounds`` says so and the processor multiplies them."""
+    """Put queries into panels; of bytes where ``rounds`` says that the processor multiplies them."""
     queries = operands.queries
     dim = queries.shape[1]
     exact = _sum_bound(dim // 64 + 16)
