@@ -252,7 +252,7 @@ def expand_next(
 
 @kernel
 def insert_met(links: Links, scratch: Scratch, count: Int, pool: U64, size: Int, cursor: Int) -> tuple[Int, Int]:
-    """Insert those of the ``count`` rows in ``scratch`` that belong in ``pool``; give its new ``size`` and ``cursor``."""
+    """Insert those of ``count`` rows in ``scratch`` that belong in ``pool``; give its new ``size`` and ``cursor``."""
     for place in range(count):
         key = pack(scratch.found[place], np.int64(scratch.fresh[place]) << 1)
         if size < len(pool) or key < pool[size - 1]:
