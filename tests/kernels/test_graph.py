@@ -158,7 +158,7 @@ def test_a_filtered_walk_looks_at_kept_rows_only_once_it_is_near():
     pool, best = np.empty(400, np.uint64), np.empty(20, np.uint64)
     assert walk_kept(operands, 0, links, scratch, 60, 0.5, outside(kept), pool, best)
     far = np.flatnonzero(np.abs(np.arange(400) - 200) > 30)
-    entered = np.array([graph.pool_row(key) for key in pool[:85]])
+    entered = np.array([graph.pool_row(key) for key in pool[:60]])
     assert kept[np.intersect1d(entered, far)].all()
     assert np.intersect1d(entered, far).size
     assert sorted(graph.pool_row(key) for key in best) == [row for row in range(180, 221) if kept[row]][:20]
