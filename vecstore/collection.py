@@ -343,7 +343,7 @@ class EmbeddedCollection:
         condition, kept = _checked(where, view), _columns(view, columns)
 
         def search_part(part: F32) -> Found:
-            return search_view(view, part, k, where=condition, effort=effort)
+            return search_view(view, part, k, where=condition, effort=effort, together=len(matrix))
 
         found = self._split(search_part, matrix)
         return _hits(view, found, kept)

@@ -13,6 +13,7 @@ from vecstore.index.bounded import refine_within
 from vecstore.index.exact import exact_search, scored_again
 from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
+from vecstore.kernels.screening import is_screened
 from vecstore.kernels.topk import count_found, nearest_rows
 from vecstore.schemes.base import CompressedTable
 from vecstore.schemes.scorer import bounding, coarse, quick
@@ -33,6 +34,10 @@ BOUNDED_MIN = 512
 #: Rows that are scanned in the time in which a graph search expands one: that reads the vectors of a dozen neighbours
 #: at random, where a scan streams.
 SCANNED_PER_EXPANDED = 80
+#: The same for a call of many queries, where a screen passes over rows for sixteen of them at once.
+SCREENED_PER_EXPANDED = 190
+#: Queries of a call that are many.
+MANY_QUERIES = 32
 #: Candidates of a filtered walk that aims for a recall, as a multiple of those that were measured without a filter.
 FILTERED_FACTOR = 2
 
@@ -74,7 +79,7 @@ def joined(parts: list[Found]) -> Found:
     )
 
 
-def search_view(view: View, queries: F32, k: int, *, where: Filter | None, effort: Effort) -> Found:
+def search_view(view: View, queries: F32, k: int, *, where: Filter | None, effort: Effort, together: int) -> Found:
     """Find the k nearest live rows of each query.
 
     Parameters
@@ -90,19 +95,38 @@ def search_view(view: View, queries: F32, k: int, *, where: Filter | None, effor
     effort : Effort
         Candidates of graph walks, or the recall to reach, or an exact search, or the stages of a funnel; else as the
         collection's settings say.
+    together : int
+        Queries of the call that these are some of: many are scanned where a few would walk the graph.
     """
     effort = effort.or_recall(view.settings.recall)
     index = view.settings.index
     usual = index.ef if index else 1
     parts = [
-        _search_source(source, queries, k, view.settings.metric, where=where, effort=effort, usual=usual)
+        _search_source(
+            source,
+            queries,
+            k,
+            view.settings.metric,
+            where=where,
+            effort=effort,
+            usual=usual,
+            many=together >= MANY_QUERIES,
+        )
         for source in view.sources
     ]
     return _merged(parts, len(queries), k)
 
 
 def _search_source(
-    view: SourceView, queries: F32, k: int, metric: Metric, *, where: Filter | None, effort: Effort, usual: int
+    view: SourceView,
+    queries: F32,
+    k: int,
+    metric: Metric,
+    *,
+    where: Filter | None,
+    effort: Effort,
+    usual: int,
+    many: bool,
 ) -> tuple[I64, F32]:
     """Give rows int64[q, m] (-1 for none) and distances of one source, m <= k; ``usual`` is the ef of the settings."""
     allowed = view.rows(where)
@@ -113,11 +137,11 @@ def _search_source(
     leading = source.leading(metric) if effort.funnel else None
     if leading is not None:
         return through_funnel(leading, source.finest, queries, metric, effort.funnel, _searched(allowed), k)
-    ef = _walk_width(source, allowed, k, effort, usual)
+    scorer = source.codes.scorer(queries, metric)
+    ef = _walk_width(source, scorer, allowed, k, effort, usual, many=many)
     depth = _scan_width(source, k, effort) if ef is None else 0
     if depth is None:
         return exact_search(source.finest.scorer(queries, metric), len(queries), _searched(allowed), k)
-    scorer = source.codes.scorer(queries, metric)
     finer = source.finest.scorer(queries, metric) if source.finest is not source.codes else scorer
     graph = source.graph
     if ef is None or graph is None:
@@ -134,7 +158,9 @@ def _search_source(
     return scored_again(rows, finer, k)
 
 
-def _walk_width(source: RowSource, allowed: RowSet, k: int, effort: Effort, usual: int) -> int | None:
+def _walk_width(
+    source: RowSource, scorer: Scorer, allowed: RowSet, k: int, effort: Effort, usual: int, *, many: bool
+) -> int | None:
     """Give the ef of a graph walk; None where the rows are scanned instead."""
     if effort.exact or source.graph is None or not source.codes.scheme.capabilities.graph:
         return None
@@ -146,7 +172,8 @@ def _walk_width(source: RowSource, allowed: RowSet, k: int, effort: Effort, usua
             return None
         ef = measured if allowed.is_all else FILTERED_FACTOR * measured
     ef = max(ef, k)
-    return None if _scan_is_cheaper(allowed, ef) else ef
+    screened = many and is_screened(scorer.traversal)
+    return None if _scan_is_cheaper(allowed, ef, SCREENED_PER_EXPANDED if screened else SCANNED_PER_EXPANDED) else ef
 
 
 def _scan_width(source: RowSource, k: int, effort: Effort) -> int | None:
@@ -219,9 +246,9 @@ def scan_to_depth(
     return scored_again(exact_search(first, n_queries, rows, min(depth, total))[0], finer, k)
 
 
-def _scan_is_cheaper(allowed: RowSet, ef: int) -> bool:
-    """Compare the rows to scan with those that a graph search expands, about ef / sqrt(share)."""
-    return allowed.count**3 <= (SCANNED_PER_EXPANDED * ef) ** 2 * allowed.size
+def _scan_is_cheaper(allowed: RowSet, ef: int, per_expanded: int) -> bool:
+    """Compare the rows to scan with a graph search, which takes as long as one that expands ef share^-1/4 of all."""
+    return allowed.count**5 <= (per_expanded * ef) ** 4 * allowed.size
 
 
 def _searched(allowed: RowSet) -> int | I64:

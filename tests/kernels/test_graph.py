@@ -9,7 +9,7 @@ from tests import reference
 from tests.kernels.test_links import damaged_lists
 from vecstore.kernels import graph
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.filtered_walk import beam_search_kept, is_enough, walk_kept
+from vecstore.kernels.filtered_walk import beam_search_kept, rows_to_expand, walk_kept
 from vecstore.kernels.links import pack
 from vecstore.kernels.numbers import PlainL2
 
@@ -30,13 +30,20 @@ def searched(links, rows, queries, ef, count):
     return found, distances
 
 
-def searched_among(links, rows, queries, ef, count, kept, longest):
+def searched_among(links, rows, queries, ef, count, kept):
     operands = PlainL2(frozen(rows), frozen(queries))
     found = np.empty((len(queries), count), np.int64)
     distances = np.empty((len(queries), count), np.float32)
     complete = np.zeros(len(queries), np.bool_)
-    beam_search_kept(operands, links, ef, longest, frozen(kept), found, distances, complete)
+    beam_search_kept(operands, links, ef, float(kept.mean()), outside(kept), found, distances, complete)
     return found, distances, complete
+
+
+def outside(kept):
+    """A bit for each row that is not kept."""
+    bits = np.zeros(64 * (len(kept) // 64 + 1), np.bool_)
+    bits[: len(kept)] = ~kept
+    return frozen(np.packbits(bits, bitorder="little").view(np.uint64))
 
 
 def test_the_pool_keeps_the_smallest_in_order(rng):
@@ -53,7 +60,7 @@ def test_the_pool_keeps_the_smallest_in_order(rng):
 def test_unvisited_gives_each_neighbour_once_and_nothing_outside():
     level0 = np.array([[3, 1, 3, -1, 70, 129, 130, -7, 2**31 - 1, 64]], np.int32).repeat(130, axis=0)
     links = linked(level0)
-    scratch = graph.new_scratch(links)
+    scratch = graph.new_scratch.function(links)
     scratch.visited[:] = 0
     graph.mark(scratch.visited, 130)
     count = graph.unvisited(links, 0, scratch.visited, scratch.fresh, 0)
@@ -104,7 +111,7 @@ def test_damaged_links_spoil_results_but_never_reach_outside(rng):
         found, distances = searched(links, rows, queries, 30, 10)
         assert (found < 500).all()
         np.testing.assert_array_equal(distances[found >= 0], np.take_along_axis(exact, found, 1)[found >= 0])
-        found, _, _ = searched_among(links, rows, queries, 30, 10, kept, 60)
+        found, _, _ = searched_among(links, rows, queries, 30, 10, kept)
         assert kept[found[found >= 0]].all()
 
 
@@ -112,7 +119,7 @@ def test_a_filtered_walk_passes_through_rows_that_are_left_out():
     rows = np.arange(300, dtype=np.float32).reshape(-1, 1)
     level0 = np.stack([np.arange(300) - 1, np.arange(300) + 1], axis=1).astype(np.int32)
     kept = np.arange(300) % 10 == 0
-    found, _, complete = searched_among(linked(level0), rows, np.float32([[251]]), 60, 3, kept, 200)
+    found, _, complete = searched_among(linked(level0), rows, np.float32([[251]]), 60, 3, kept)
     assert complete.tolist() == [True]
     assert found.tolist() == [[250, 260, 240]]
 
@@ -121,11 +128,9 @@ def test_a_filtered_walk_gives_up_where_hardly_any_row_is_kept():
     rows = np.arange(300, dtype=np.float32).reshape(-1, 1)
     level0 = np.stack([np.arange(300) - 1, np.arange(300) + 1], axis=1).astype(np.int32)
     kept = np.arange(300) >= 250
-    found, _, complete = searched_among(linked(level0), rows, np.float32([[20], [280]]), 40, 3, kept, 90)
+    found, _, complete = searched_among(linked(level0), rows, np.float32([[20], [280]]), 40, 3, kept)
     assert complete.tolist() == [False, True]
-    found, _, complete = searched_among(linked(level0, entry=270), rows, np.float32([[20], [280]]), 40, 3, kept, 90)
-    assert complete.tolist() == [True, True]
-    assert found.tolist() == [[250, 251, 252], [280, 279, 281]]
+    assert found[1].tolist() == [280, 279, 281]
 
 
 def test_a_filtered_walk_ends_where_all_around_is_kept():
@@ -134,20 +139,37 @@ def test_a_filtered_walk_ends_where_all_around_is_kept():
     level0 = np.stack([np.arange(300) - 1, np.arange(300) + 1], axis=1).astype(np.int32)
     kept = np.arange(300) >= 250
     links = linked(level0, entry=275)
-    scratch = graph.new_scratch(links)
+    scratch = graph.new_scratch.function(links)
     operands = PlainL2(frozen(rows), frozen(np.float32([[275]])))
     pool, best = np.empty(200, np.uint64), np.empty(3, np.uint64)
-    assert walk_kept(operands, 0, links, scratch, 20, kept, 0.1, pool, best)
-    met = np.unpackbits(scratch.visited.view(np.uint8), bitorder="little").sum() - 1
+    assert walk_kept(operands, 0, links, scratch, 20, 0.1, outside(kept), pool, best)
+    met = np.unpackbits((scratch.visited & ~outside(kept)).view(np.uint8), bitorder="little").sum() - 1
     assert 20 <= met <= 40
+
+
+def test_a_filtered_walk_looks_at_kept_rows_only_once_it_is_near():
+    """On a ring with links of two steps each way, it goes on through the even rows, which are kept."""
+    rows = np.abs(np.arange(400, dtype=np.float32).reshape(-1, 1) - 200)
+    level0 = ((np.arange(400)[:, None] + [-2, -1, 1, 2]) % 400).astype(np.int32)
+    kept = np.arange(400) % 2 == 0
+    links = linked(level0, entry=200)
+    scratch = graph.new_scratch.function(links)
+    operands = PlainL2(frozen(rows), frozen(np.float32([[0]])))
+    pool, best = np.empty(400, np.uint64), np.empty(20, np.uint64)
+    assert walk_kept(operands, 0, links, scratch, 60, 0.5, outside(kept), pool, best)
+    far = np.flatnonzero(np.abs(np.arange(400) - 200) > 30)
+    entered = np.array([graph.pool_row(key) for key in pool[:60]])
+    assert kept[np.intersect1d(entered, far)].all()
+    assert np.intersect1d(entered, far).size
+    assert sorted(graph.pool_row(key) for key in best) == [row for row in range(180, 221) if kept[row]][:20]
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.31, 0.2, 0.1, 0.01])
 @pytest.mark.parametrize("ef", [1, 24, 100, 100_000])
 def test_how_far_a_filtered_walk_goes(share, ef):
-    expected = ef * share**-0.4
-    assert is_enough(int(np.ceil(expected * 1.0001)), share, ef)
-    assert not is_enough(int(expected * 0.9999) - 1, share, ef)
+    expected = ef * share**-0.5
+    assert expected * 0.9999 - 1 <= rows_to_expand(ef, share, 10**8) <= expected * 1.0001
+    assert rows_to_expand(ef, share, 7) == min(7, rows_to_expand(ef, share, 10**8))
 
 
 @pytest.mark.parametrize("count", [1, 5])

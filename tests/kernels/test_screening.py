@@ -14,6 +14,7 @@ from vecstore.kernels.intrinsics import LANES, panel_hits
 from vecstore.kernels.lengths import unit_rows
 from vecstore.kernels.loading import has_feature
 from vecstore.kernels.screening import PANEL_ROWS, screen_of, screen_rows, screen_span
+from vecstore.schemes.scorer import coarse
 from vecstore.types import Metric
 
 N_QUERIES, N_ROWS, K = 19, 777, 5
@@ -97,7 +98,12 @@ def test_stored_forms(rng, name, make, metric):
 def check(name, rows, queries, metric, rng):
     if metric is Metric.COSINE:
         rows, queries = unit_rows(rows + np.float32(1e-30)), unit_rows(queries + np.float32(1e-30))
-    scorer = schemes.from_config(name).fit(rows).scorer(queries, metric)
+    exact = schemes.from_config(name).fit(rows).scorer(queries, metric)
+    for scorer in dict.fromkeys((exact, coarse(exact))):
+        check_scorer(scorer, rng)
+
+
+def check_scorer(scorer, rng):
     chosen = rng.permutation(N_ROWS)[: N_ROWS // 2]
     every = np.arange(N_ROWS)
     for asked in (None, every, chosen):

@@ -26,7 +26,7 @@ from vecstore.kernels.filtered_walk import beam_search_kept
 from vecstore.kernels.graph import MAX_ROWS, Links, beam_search
 from vecstore.kernels.links import LISTS_PER_START, MAX_NUMBERS, PADDING, Lists, pack, unpack
 from vecstore.kernels.scoring import Scorer
-from vecstore.types import F32, I64, Mask, Metric
+from vecstore.types import F32, I64, U64, Mask, Metric
 
 __all__ = ["Graph", "GraphHits", "Previous", "build", "grow"]
 
@@ -216,18 +216,15 @@ class Graph:
         kept = int(np.count_nonzero(mask))
         if kept == 0:
             raise InvalidArgumentError("mask: no row is in it", field="mask")
-        width = min(ef, n_rows)
-        beam_search_kept(operands, self.links, width, longest_walk(width, kept, n_rows), frozen(mask), *hits)
+        beam_search_kept(operands, self.links, min(ef, n_rows), kept / n_rows, _bits_outside(mask), *hits)
         return hits
 
 
-def longest_walk(ef: int, kept: int, rows: int) -> int:
-    """Give how many rows a search among ``kept`` of all ``rows`` expands at most: ef share^-0.4, rounded up."""
-    # Powers round differently between machines; one that may be too small is put right in whole numbers.
-    longest = max(ef, int(ef * (rows / kept) ** 0.4) - 1)
-    while longest**5 * kept**2 < ef**5 * rows**2:
-        longest += 1
-    return min(longest, rows)
+def _bits_outside(mask: Mask) -> U64:
+    """Give a bit for each row that is not in the mask, uint64[n // 64 + 1]."""
+    packed = np.zeros(8 * (len(mask) // 64 + 1), np.uint8)
+    packed[: -(-len(mask) // 8)] = np.packbits(~mask, bitorder="little")
+    return frozen(packed.view("<u8").astype(np.uint64, copy=False))
 
 
 class Previous(NamedTuple):

@@ -251,20 +251,45 @@ def expand_next(
 
 
 @kernel
-def walk(operands: Operands, query: int, links: Links, scratch: Scratch, pool: U64) -> Int:
-    """Search level 0; leave the nearest rows in ``pool`` uint64[ef], ascending, and give their number."""
+def insert_met(links: Links, scratch: Scratch, count: Int, pool: U64, size: Int, cursor: Int) -> tuple[Int, Int]:
+    """Insert those of ``count`` rows in ``scratch`` that belong in ``pool``; give its new ``size`` and ``cursor``."""
+    for place in range(count):
+        key = pack(scratch.found[place], np.int64(scratch.fresh[place]) << 1)
+        if size < len(pool) or key < pool[size - 1]:
+            cursor = min(cursor, insert_sorted(pool, size, key))
+            size = min(size + 1, len(pool))
+            prefetch_list(links.lists, scratch.fresh[place])
+    return size, cursor
+
+
+@kernel
+def walk_to(
+    operands: Operands, query: int, links: Links, scratch: Scratch, pool: U64, furthest: Int
+) -> tuple[Int, Int]:
+    """Search level 0 until more than the nearest ``furthest`` of the rows found are expanded, or all in ``pool`` are.
+
+    Returns
+    -------
+    size : int
+        Rows in the pool, ascending.
+    cursor : int
+        Of them, those that are expanded.
+    """
     count = begin_walk(operands, query, links, scratch)
     size: Int = 0
     cursor: Int = 0
     while count:
-        for place in range(count):
-            key = pack(scratch.found[place], np.int64(scratch.fresh[place]) << 1)
-            if size < len(pool) or key < pool[size - 1]:
-                cursor = min(cursor, insert_sorted(pool, size, key))
-                size = min(size + 1, len(pool))
-                prefetch_list(links.lists, scratch.fresh[place])
+        size, cursor = insert_met(links, scratch, count, pool, size, cursor)
+        if cursor > furthest:
+            break
         count, cursor = expand_next(operands, query, links, scratch, pool, size, cursor)
-    return size
+    return size, cursor
+
+
+@kernel
+def walk(operands: Operands, query: int, links: Links, scratch: Scratch, pool: U64) -> Int:
+    """Search level 0; leave the nearest rows in ``pool`` uint64[ef], ascending, and give their number."""
+    return walk_to(operands, query, links, scratch, pool, len(pool))[0]
 
 
 @kernel

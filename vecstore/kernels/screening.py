@@ -29,11 +29,11 @@ from vecstore.kernels.intrinsics import (
     panel_hits,
 )
 from vecstore.kernels.loading import has_feature
-from vecstore.kernels.numbers import PlainDot, PlainL2, ScaledDot, ScaledL2
+from vecstore.kernels.numbers import CodesDot, CodesL2, PlainDot, PlainL2, ScaledDot, ScaledL2
 from vecstore.kernels.topk import FREE, distance_of, pack, replace_largest
 from vecstore.types import F32, F64, I8, I16, I32, I64, U8, U16, U32, U64
 
-__all__ = ["PANEL_ROWS", "Screen", "is_direct", "screen_of", "screen_rows", "screen_span"]
+__all__ = ["PANEL_ROWS", "Screen", "is_direct", "is_screened", "screen_of", "screen_rows", "screen_span"]
 
 #: Bytes of rows that meet all panels before the next ones: half of a usual second-level cache at most.
 _BLOCK_BYTES = 1 << 18
@@ -261,48 +261,78 @@ def is_direct(screen: Screen) -> bool:
     return screen.rows.dtype == (np.float32 if screen.panels.ndim == 3 else np.int8)
 
 
+def is_screened(operands: Operands | None) -> bool:
+    """Tell whether :func:`screen_of` gives a screen."""
+    return isinstance(operands, PlainDot | PlainL2 | ScaledDot | ScaledL2 | CodesDot | CodesL2)
+
+
 def screen_of(operands: Operands | None) -> Screen | None:
     """Give the screen for operands of rows of numbers; None for others."""
     rows: F32 | U16 | I8 | I16
-    panels: F32 | U8
     if isinstance(operands, PlainDot | PlainL2):
         rows, scales = operands.rows, frozen(np.empty(0, np.float32))
-    elif isinstance(operands, ScaledDot | ScaledL2):
+    elif isinstance(operands, ScaledDot | ScaledL2 | CodesDot | CodesL2):
         rows, scales = operands.codes, operands.scales
     else:
         return None
-    bias = None if isinstance(operands, PlainL2 | ScaledL2) else float(operands.bias)
-    queries = operands.queries
-    dim = queries.shape[1]
-    rounds = rows.dtype == np.int8 and has_feature("avx512vnni")
-    lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
+    bias = None if isinstance(operands, PlainL2 | ScaledL2 | CodesL2) else float(operands.bias)
+    asked = _asked(operands, rows.dtype == np.int8 and has_feature("avx512vnni"))
+    dim = rows.shape[1]
+    n_queries = len(asked.lengths)
     exact = _sum_bound(dim // 64 + 16)
-    if rounds:
-        panels, units, errors = _code_panels(queries)
-        errors += (exact + 8 * _UNIT) * lengths
-    else:
-        panels, units = _float_panels(queries), np.ones(len(queries))
-        errors = (exact + _sum_bound(dim + 16)) * lengths
-    limits = np.zeros((3, len(panels) * LANES), np.float32)
-    limits[0, : len(queries)] = 0 if bias is not None else -0.5 / units
-    limits[1, : len(queries)] = _LENGTHS * errors / units
-    limits[2, : len(queries)] = -np.inf
-    limits[2, len(queries) :] = np.inf
-    constants = lengths**2 / 2 if bias is None else np.full(len(queries), bias)
+    limits = np.zeros((3, len(asked.panels) * LANES), np.float32)
+    limits[0, :n_queries] = 0 if bias is not None else -0.5 / asked.units
+    limits[1, :n_queries] = _LENGTHS * asked.errors / asked.units
+    limits[2, :n_queries] = -np.inf
+    limits[2, n_queries:] = np.inf
+    constants = asked.lengths**2 / 2 if bias is None else np.full(n_queries, bias)
     # What underflows on the way is far less.
-    constants -= (1e-12 * constants if bias is None else 0) + 1e-30 * dim * (1 + lengths)
+    constants -= (1e-12 * constants if bias is None else 0) + 1e-30 * dim * (1 + asked.lengths)
+    rounding = exact + 8 * _UNIT
+    if isinstance(operands, CodesL2):
+        # Squared lengths are computed apart, and what is small is the difference of three large numbers.
+        constants -= 4 * rounding * constants
+        rounding *= 4
     return Screen(
         rows,
         scales,
-        panels,
+        asked.panels,
         limits,
-        frozen(constants / units),
-        frozen(1 / units),
+        frozen(constants / asked.units),
+        frozen(1 / asked.units),
         0.5 if bias is None else 1.0,
         exact if bias is None else 4 * _UNIT,
-        exact + 8 * _UNIT,
-        _LARGEST / max(float(lengths.max(initial=0)), 1e-30),
+        rounding,
+        _LARGEST / max(float(asked.lengths.max(initial=0)), 1e-30),
     )
+
+
+class _Asked(NamedTuple):
+    """Queries in panels of ``units`` each, their lengths, and how much a product with a row of length 1 may be off."""
+
+    panels: F32 | U8
+    units: F64
+    lengths: F64
+    errors: F64
+
+
+def _asked(operands: Any, rounds: bool) -> _Asked:
+    """Put queries into panels; of bytes where ``rounds`` says that the processor multiplies them."""
+    queries = operands.queries
+    dim = queries.shape[1]
+    exact = _sum_bound(dim // 64 + 16)
+    lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
+    if isinstance(operands, CodesDot | CodesL2):
+        units = operands.query_scales.astype(np.float64)
+        lengths = lengths * units
+        units[units == 0] = 1
+        # Sums of integers are exact, as long as no float32 takes part.
+        panels = _byte_panels(queries) if rounds else _float_panels(queries.astype(np.float32))
+        return _Asked(panels, units, lengths, (16 * _UNIT + (0 if rounds else _sum_bound(dim + 16))) * lengths)
+    if rounds:
+        panels, units, errors = _code_panels(queries)
+        return _Asked(panels, units, lengths, errors + (exact + 8 * _UNIT) * lengths)
+    return _Asked(_float_panels(queries), np.ones(len(queries)), lengths, (exact + _sum_bound(dim + 16)) * lengths)
 
 
 def _sum_bound(count: int) -> float:
@@ -322,9 +352,13 @@ def _code_panels(queries: F32) -> tuple[U8, F64, F64]:
     units = scales.astype(np.float64)
     left = np.linalg.norm(queries - units[:, None] * codes, axis=1)
     units[units == 0] = 1
+    return _byte_panels(codes), units, left
+
+
+def _byte_panels(codes: I8) -> U8:
     padded = _padded(codes, 4)
     panels = padded.reshape(-1, LANES, padded.shape[1] // 4, 4).transpose(0, 2, 1, 3)
-    return frozen(np.ascontiguousarray(panels).view(np.uint8) ^ np.uint8(128)), units, left
+    return frozen(np.ascontiguousarray(panels).view(np.uint8) ^ np.uint8(128))
 
 
 def _padded(matrix: Any, columns: int) -> Any:
