@@ -77,7 +77,7 @@ def warmup(
         There is no such scheme or metric, a scheme is no collection's, or the folder cannot be written.
     """
     started = time.perf_counter()
-    folder = _writable(code_cache.folder())
+    folder = _writable_folder()
     before = _count(folder)
     for name, one in cases(scheme, metric):
         _try(name, one)
@@ -103,14 +103,15 @@ def _of_collections() -> list[str]:
     return [name for name in schemes.names() if schemes.get(name).capabilities.posthoc and name != "transformed"]
 
 
-def _writable(folder: Path) -> Path:
+def _writable_folder() -> Path:
     try:
+        folder = code_cache.folder()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise InvalidArgumentError(
-            f"{folder}: kernels cannot be kept there ({error}); set VECSTORE_CACHE to a folder that can be written",
+            f"kernels cannot be kept on disk ({error}); set VECSTORE_CACHE to a folder that can be written",
             field="VECSTORE_CACHE",
         ) from None
     return folder
