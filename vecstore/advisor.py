@@ -49,7 +49,7 @@ _HELD_OUT = 1 / 5
 _CHECKED_NUMBERS = 1 << 27
 #: Recall that is left to searches: what the finest copy finds must be above the target by that much.
 _SEARCH_RECALL = 0.995
-_MAX_K = 100
+MAX_K = 100
 #: How far the loss that is expected may be above what is allowed for a form to be checked all the same.
 _DOUBT = 1.5
 #: A form that graph walks are quick on is preferred to one of so many times fewer bytes on disk.
@@ -100,7 +100,7 @@ def advise(
     """
     wanted = as_recall(target_recall, name="target_recall")
     kind = as_metric(metric)
-    k = as_count(k, name="k", limit=_MAX_K)
+    k = as_count(k, name="k", limit=MAX_K)
     dim = np.shape(vectors)[1] if np.ndim(vectors) == 2 else 1
     rows = as_matrix(vectors, dim=dim)
     asked = None if queries is None else as_queries(queries, dim=dim)
@@ -113,7 +113,7 @@ def advise(
     if kind is Metric.COSINE:
         rows, asked = unit_rows(rows), None if asked is None else unit_rows(asked, name="queries")
     shape = TableShape(total, dim)
-    limit = None if max_bytes is None else allowed_bytes(shape, max_bytes)
+    limit = None if max_bytes is None else allowed_bytes(shape, max_bytes, name="max_bytes")
     rng = np.random.default_rng(seed)
     rows, asked = _split(rows, asked, rng)
     return _Search(rows, asked, kind, k, wanted, shape, rng, on_progress or _silent).advice(limit)
@@ -158,7 +158,7 @@ class _Search:
 
     def advice(self, limit: int | None) -> Advice:
         """Try everything, then check what may do until one holds."""
-        tried = tried_schemes(self._shape, self._metric)
+        tried = tried_schemes(self._shape, self._metric, self._rows)
         largest = self._yardstick(self._checked_rows)
         finer = [largest.finer(scheme) for scheme in refine_schemes(tried, self._shape)]
         able = [copy for copy in finer if self._reached(copy.recalls) >= self._needed]

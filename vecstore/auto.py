@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from vecstore.advisor import MIN_ROWS, advise
+from vecstore.advisor import MAX_K, MIN_ROWS, advise
 from vecstore.config import CollectionConfig, Config
 from vecstore.errors import InvalidArgumentError
-from vecstore.types import F32, as_recall
+from vecstore.schemes.base import TableShape
+from vecstore.schemes.checks import allowed_bytes
+from vecstore.types import F32, as_count, as_recall
 
 __all__ = ["Auto", "as_auto"]
 
@@ -36,6 +38,9 @@ class Auto(Config, frozen=True, kw_only=True, tag_field="scheme", tag="auto"):
         """Check types and ranges."""
         super().__post_init__()
         as_recall(self.target_recall, name="target_recall")
+        as_count(self.k, name="k", limit=MAX_K)
+        if self.max_bytes is not None:
+            allowed_bytes(TableShape(1, 1), self.max_bytes, name="max_bytes")
 
     def decided(self, settings: CollectionConfig, vectors: F32, total_rows: int) -> CollectionConfig:
         """Give the settings of a collection with the form that was found to do.

@@ -194,7 +194,9 @@ def as_matrix(vectors: Any, *, dim: int, name: str = "vectors") -> F32:
     matrix = _as_float32(array)
     # A finite sum of squares proves that all values are finite, in one pass; only a doubtful sum needs the slow look.
     flat = matrix.reshape(-1)
-    if not math.isfinite(np.dot(flat, flat)):
+    with np.errstate(over="ignore"):
+        squares = np.dot(flat, flat)
+    if not math.isfinite(squares):
         bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
         if len(bad):
             raise InvalidArgumentError(
