@@ -399,6 +399,33 @@ def test_the_folder_follows_sources_and_processor(cache, tmp_path, monkeypatch):
     folder()
 
 
+#: Forks while another thread is compiling, and compiles in the child.
+FORK = """
+import os, sys, threading
+from vecstore.kernels import compiling
+def number(value):
+    return value + 1
+inside, leave = threading.Event(), threading.Event()
+def compile_for_a_while():
+    with compiling._compiling:
+        inside.set()
+        leave.wait(1)
+thread = threading.Thread(target=compile_for_a_while)
+thread.start()
+inside.wait()
+if (child := os.fork()) == 0:
+    os._exit(compiling.kernel(number)(1) - 2)
+thread.join()
+assert compiling.kernel(number)(1.5) == 2.5
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_fork_waits_until_other_threads_have_compiled(tmp_path):
+    settings = {**os.environ, "VECSTORE_CACHE": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", FORK], cwd=ROOT, env=settings, timeout=300).returncode == 0
+
+
 #: Prints ids, what was compiled, and which heavy modules are there, of a process that makes or opens a store.
 STORE = """
 import json, sys

@@ -9,6 +9,7 @@ Numba before something has to be compiled: what Numba has to know of is announce
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from functools import cached_property
 from threading import RLock
@@ -31,6 +32,11 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 #: What is to be announced to Numba before it compiles anything.
 _announcements: list[Callable[[], None]] = []
 _compiling = RLock()
+if hasattr(os, "register_at_fork"):
+    # A child has only the thread that forked, and nobody in it would release what another thread held.
+    os.register_at_fork(
+        before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release
+    )
 
 
 class Kernel:
