@@ -8,8 +8,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vecstore.api import Collection, Database
 
-__all__ = ["CHOSEN", "LARGER", "MISSES", "MISSES_ALL", "TOO_LARGE", "Advice", "Candidate"]
+__all__ = [
+    "CHOSEN",
+    "LARGER",
+    "MAX_ADVISED_K",
+    "MIN_ADVISED_ROWS",
+    "MISSES",
+    "MISSES_ALL",
+    "TOO_LARGE",
+    "Advice",
+    "Candidate",
+]
 
+#: Fewer rows have too few neighbours to tell forms apart.
+MIN_ADVISED_ROWS = 1_000
+#: Most hits a query that forms are compared for.
+MAX_ADVISED_K = 100
 #: What is said of a candidate.
 MISSES, MISSES_ALL = "misses the recall", "misses the recall among all rows"
 CHOSEN, LARGER, TOO_LARGE = "chosen", "more bytes", "too large"

@@ -38,8 +38,11 @@ _TIMED_QUERIES = 32
 _TIMED_ROUNDS = 3
 
 
-def tried_schemes(shape: TableShape, metric: Metric) -> list[Scheme]:
-    """Give every scheme of the registry that is worth trying for a collection, at each budget and behind transforms."""
+def tried_schemes(shape: TableShape, metric: Metric, vectors: F32) -> list[Scheme]:
+    """Give every scheme of the registry that is worth trying for a collection, at each budget and behind transforms.
+
+    Those that cannot hold all of ``vectors`` float32[n, dim], such as float16 large numbers, are left out.
+    """
     plain = [
         scheme
         for name in names()
@@ -56,7 +59,15 @@ def tried_schemes(shape: TableShape, metric: Metric) -> list[Scheme]:
         if not (chain.endswith("rotate") and scheme.nbytes(shape) >= shape.rows * shape.dim)
         for scheme in _behind(scheme, chain, shape, metric)
     ]
-    return [*plain, *behind]
+    return [scheme for scheme in (*plain, *behind) if _holds(scheme, vectors)]
+
+
+def _holds(scheme: Scheme, vectors: F32) -> bool:
+    try:
+        scheme.check(vectors)
+    except InvalidArgumentError:
+        return False
+    return True
 
 
 def _suits(capabilities: Capabilities) -> bool:

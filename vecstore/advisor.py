@@ -17,7 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from vecstore.advice import CHOSEN, LARGER, MISSES, MISSES_ALL, TOO_LARGE, Advice, Candidate
+from vecstore.advice import (
+    CHOSEN,
+    LARGER,
+    MAX_ADVISED_K,
+    MIN_ADVISED_ROWS,
+    MISSES,
+    MISSES_ALL,
+    TOO_LARGE,
+    Advice,
+    Candidate,
+)
 from vecstore.advising import (
     USUAL_GROWTH,
     Finer,
@@ -35,10 +45,8 @@ from vecstore.schemes.base import Scheme, TableShape
 from vecstore.schemes.checks import allowed_bytes
 from vecstore.types import F32, F64, Metric, as_count, as_matrix, as_metric, as_queries, as_recall
 
-__all__ = ["MIN_ROWS", "Advice", "advise"]
+__all__ = ["Advice", "advise"]
 
-#: Fewer rows have too few neighbours to tell forms apart.
-MIN_ROWS = 1_000
 #: Rows of the sample, and what share of them the smaller one has.
 _SAMPLE_ROWS = 8_192
 _SMALLER = 4
@@ -49,7 +57,6 @@ _HELD_OUT = 1 / 5
 _CHECKED_NUMBERS = 1 << 27
 #: Recall that is left to searches: what the finest copy finds must be above the target by that much.
 _SEARCH_RECALL = 0.995
-_MAX_K = 100
 #: How far the loss that is expected may be above what is allowed for a form to be checked all the same.
 _DOUBT = 1.5
 #: A form that graph walks are quick on is preferred to one of so many times fewer bytes on disk.
@@ -100,20 +107,20 @@ def advise(
     """
     wanted = as_recall(target_recall, name="target_recall")
     kind = as_metric(metric)
-    k = as_count(k, name="k", limit=_MAX_K)
+    k = as_count(k, name="k", limit=MAX_ADVISED_K)
     dim = np.shape(vectors)[1] if np.ndim(vectors) == 2 else 1
     rows = as_matrix(vectors, dim=dim)
     asked = None if queries is None else as_queries(queries, dim=dim)
-    if len(rows) < MIN_ROWS:
+    if len(rows) < MIN_ADVISED_ROWS:
         raise InvalidArgumentError(
-            f"vectors: advice needs at least {MIN_ROWS} rows, got {len(rows)}; store so few with 'full'",
+            f"vectors: advice needs at least {MIN_ADVISED_ROWS} rows, got {len(rows)}; store so few with 'full'",
             field="vectors",
         )
     total = len(rows) if total_rows is None else max(as_count(total_rows, name="total_rows", limit=2**40), len(rows))
     if kind is Metric.COSINE:
         rows, asked = unit_rows(rows), None if asked is None else unit_rows(asked, name="queries")
     shape = TableShape(total, dim)
-    limit = None if max_bytes is None else allowed_bytes(shape, max_bytes)
+    limit = None if max_bytes is None else allowed_bytes(shape, max_bytes, name="max_bytes")
     rng = np.random.default_rng(seed)
     rows, asked = _split(rows, asked, rng)
     return _Search(rows, asked, kind, k, wanted, shape, rng, on_progress or _silent).advice(limit)
@@ -154,11 +161,11 @@ class _Search:
         self._shape = shape
         self._order = rng.permutation(len(rows))
         self._on_progress = on_progress
-        self._checked_rows = min(len(rows), max(_CHECKED_NUMBERS // shape.dim, MIN_ROWS))
+        self._checked_rows = min(len(rows), max(_CHECKED_NUMBERS // shape.dim, MIN_ADVISED_ROWS))
 
     def advice(self, limit: int | None) -> Advice:
         """Try everything, then check what may do until one holds."""
-        tried = tried_schemes(self._shape, self._metric)
+        tried = tried_schemes(self._shape, self._metric, self._rows)
         largest = self._yardstick(self._checked_rows)
         finer = [largest.finer(scheme) for scheme in refine_schemes(tried, self._shape)]
         able = [copy for copy in finer if self._reached(copy.recalls) >= self._needed]
@@ -189,7 +196,7 @@ class _Search:
     def _try_all(self, tried: list[Scheme], finer: list[Finer]) -> tuple[list[Candidate], int]:
         """Try every scheme, alone and with finer copies, on two samples; by bytes on disk."""
         large_rows = min(_SAMPLE_ROWS, len(self._rows))
-        sizes = (max(large_rows // _SMALLER, min(MIN_ROWS, large_rows)), large_rows)
+        sizes = (max(large_rows // _SMALLER, min(MIN_ADVISED_ROWS, large_rows)), large_rows)
         small, large = (self._yardstick(size) for size in sizes)
         few, many = ([sample.finer(copy.scheme) for copy in finer] for sample in (small, large))
         candidates = []

@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from vecstore.advisor import MIN_ROWS, advise
+from vecstore.advice import MAX_ADVISED_K, MIN_ADVISED_ROWS
 from vecstore.config import CollectionConfig, Config
 from vecstore.errors import InvalidArgumentError
-from vecstore.types import F32, as_recall
+from vecstore.schemes.base import TableShape
+from vecstore.schemes.checks import allowed_bytes
+from vecstore.types import F32, as_count, as_recall
 
 __all__ = ["Auto", "as_auto"]
 
@@ -36,6 +38,9 @@ class Auto(Config, frozen=True, kw_only=True, tag_field="scheme", tag="auto"):
         """Check types and ranges."""
         super().__post_init__()
         as_recall(self.target_recall, name="target_recall")
+        as_count(self.k, name="k", limit=MAX_ADVISED_K)
+        if self.max_bytes is not None:
+            allowed_bytes(TableShape(1, 1), self.max_bytes, name="max_bytes")
 
     def decided(self, settings: CollectionConfig, vectors: F32, total_rows: int) -> CollectionConfig:
         """Give the settings of a collection with the form that was found to do.
@@ -45,7 +50,7 @@ class Auto(Config, frozen=True, kw_only=True, tag_field="scheme", tag="auto"):
         settings : CollectionConfig
             Its own recall is kept, and its index where there is to be one.
         vectors : float32[n, dim]
-            At least ``MIN_ROWS`` of its rows.
+            At least ``MIN_ADVISED_ROWS`` of its rows.
         total_rows : int
             How many it has.
 
@@ -54,6 +59,8 @@ class Auto(Config, frozen=True, kw_only=True, tag_field="scheme", tag="auto"):
         BudgetInfeasible
             No form reaches the recall in so few bytes.
         """
+        from vecstore.advisor import advise  # with every scheme and transform, which a search does without
+
         advice = advise(
             vectors,
             metric=settings.metric,
@@ -79,7 +86,7 @@ class Auto(Config, frozen=True, kw_only=True, tag_field="scheme", tag="auto"):
     @staticmethod
     def has_enough(rows: int) -> bool:
         """Tell whether so many rows can be measured."""
-        return rows >= MIN_ROWS
+        return rows >= MIN_ADVISED_ROWS
 
 
 def as_auto(scheme: Any, **others: Any) -> Auto | None:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecstore import schemes
-from vecstore.advisor import MIN_ROWS
+from vecstore.advice import MIN_ADVISED_ROWS
 from vecstore.api import (
     MAX_K,
     MAX_SCAN_BATCH,
@@ -269,7 +269,7 @@ class EmbeddedCollection:
     def _decided(self, auto: Auto) -> CollectionConfig:
         """Give the settings that suit the rows there are."""
         view = self._views.current()
-        rows = sampled(view.sources, view.settings.dim, max(_ADVISED_NUMBERS // view.settings.dim, MIN_ROWS))
+        rows = sampled(view.sources, view.settings.dim, max(_ADVISED_NUMBERS // view.settings.dim, MIN_ADVISED_ROWS))
         return auto.decided(view.settings, rows, view.head.rows)
 
     # -- reading ----------------------------------------------------------------------------------------------

@@ -71,6 +71,8 @@ class Maintenance:
         self._sealing = threading.Lock()
         self._merging = threading.Lock()
         self._stop = threading.Event()
+        # So many rows were measured, and no form did what the scheme ``auto`` asks for.
+        self._undecided_rows = 0
 
     @property
     def name(self) -> str:
@@ -98,16 +100,18 @@ class Maintenance:
         """Give the settings that were decided now, if any were, and those by which the rows of ``views`` are stored.
 
         The scheme ``auto`` is decided by the first rows that are enough for that. Where nothing does what is asked,
-        nothing is decided, because rows must be stored all the same.
+        nothing is decided, because rows must be stored all the same; and as measuring takes long, it is not repeated
+        before there are twice as many rows.
         """
         auto = as_auto(settings.scheme)
         if auto is None:
             return None, settings
         rows = sum(view.live.count for view in views)
-        if auto.has_enough(rows):
+        if auto.has_enough(rows) and rows >= 2 * self._undecided_rows:
             try:
                 decided = auto.decided(settings, gather(views, {}, settings.dim).vectors, rows)
             except BudgetInfeasible as error:
+                self._undecided_rows = rows
                 _log.warning("the scheme stays 'auto': %s", error, extra={"collection": self._store.name})
             else:
                 return decided, decided

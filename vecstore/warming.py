@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from vecstore import schemes
@@ -17,6 +18,7 @@ from vecstore.database import EmbeddedDatabase
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import code_cache
 from vecstore.kernels.scoring import Scorer
+from vecstore.schemes.base import Scheme, TableShape
 from vecstore.schemes.scorer import bounding, coarse, quick
 from vecstore.types import F32, Metric, as_metric
 
@@ -25,6 +27,8 @@ __all__ = ["WarmupReport", "cases", "warmup"]
 #: Rows of the collections that are tried: enough that a search walks the graph, with a filter too.
 _ROWS, _DIM = 1_000, 32
 _EF, _K = 10, 5
+#: For schemes that need one; the smallest that all of them can be planned for.
+_BUDGET = 0.5
 #: A filter that keeps so many rows that the graph is walked, and one that is scanned.
 _FILTERS = ("part < 950", "part < 100")
 
@@ -73,11 +77,13 @@ def warmup(
 
     Raises
     ------
+    NotFoundError
+        There is no such scheme.
     InvalidArgumentError
-        There is no such scheme or metric, a scheme is no collection's, or the folder cannot be written.
+        There is no such metric, a scheme is no collection's, or the folder cannot be written.
     """
     started = time.perf_counter()
-    folder = _writable(code_cache.folder())
+    folder = _writable_folder()
     before = _count(folder)
     for name, one in cases(scheme, metric):
         _try(name, one)
@@ -91,7 +97,15 @@ def cases(
 ) -> list[tuple[str, Metric]]:
     """Give the schemes and metrics that :func:`warmup` tries; see there."""
     metrics = [as_metric(one) for one in _listed(metric)] or list(Metric)
-    return [(name, one) for name in _listed(scheme) or _of_collections() for one in metrics]
+    possible = _of_collections()
+    names = _listed(scheme) or possible
+    for name in names:
+        if name not in possible:
+            schemes.get(name)
+            raise InvalidArgumentError(
+                f"scheme {name!r} is none of a collection's, which are {', '.join(possible)}", field="scheme"
+            )
+    return [(name, one) for name in names for one in metrics]
 
 
 def _listed(given: str | Iterable[str] | None) -> list[str]:
@@ -99,18 +113,19 @@ def _listed(given: str | Iterable[str] | None) -> list[str]:
 
 
 def _of_collections() -> list[str]:
-    """Give the schemes that a collection can have without further settings."""
+    """Give the schemes that a collection can have, transforms aside."""
     return [name for name in schemes.names() if schemes.get(name).capabilities.posthoc and name != "transformed"]
 
 
-def _writable(folder: Path) -> Path:
+def _writable_folder() -> Path:
     try:
+        folder = code_cache.folder()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise InvalidArgumentError(
-            f"{folder}: kernels cannot be kept there ({error}); set VECSTORE_CACHE to a folder that can be written",
+            f"kernels cannot be kept on disk ({error}); set VECSTORE_CACHE to a folder that can be written",
             field="VECSTORE_CACHE",
         ) from None
     return folder
@@ -120,14 +135,25 @@ def _count(folder: Path) -> int:
     return sum(1 for _ in folder.glob("*.o"))
 
 
+def _complete(name: str) -> Scheme:
+    """Give a scheme with its defaults, or, where there are none for all that it needs, as a budget decides."""
+    kind = schemes.get(name)
+    if any(field.required for field in msgspec.structs.fields(kind)):
+        return kind.plan(TableShape(_ROWS, _DIM), _BUDGET, None, {})
+    return kind()
+
+
 def _try(name: str, metric: Metric) -> None:
     """Use one scheme under one metric in all ways."""
+    scheme = _complete(name)
     rows = np.random.default_rng(0).standard_normal((_ROWS, _DIM), np.float32)
     with (
         tempfile.TemporaryDirectory() as folder,
         EmbeddedDatabase(folder, settings=StoreConfig(background=False, threads=1)) as db,
     ):
-        docs = db.create_collection("docs", dim=_DIM, metric=metric, scheme=name, index=HnswConfig(min_rows=_ROWS))
+        docs = db.create_collection(
+            "docs", dim=_DIM, metric=metric, scheme=scheme.to_dict(), index=HnswConfig(min_rows=_ROWS)
+        )
         docs.insert(np.arange(_ROWS), rows, {"part": np.arange(_ROWS)})
         _search(docs, rows[:2])
         docs.flush()
@@ -135,7 +161,7 @@ def _try(name: str, metric: Metric) -> None:
         docs.optimize()
         _search(docs, rows[:2])
         docs.get([1])
-    table = schemes.from_config(name).fit(rows)
+    table = scheme.fit(rows)
     for scorer in _scorers(table.scorer(rows[:2], metric)):
         scorer.rerank(np.zeros((2, _K), np.int64), np.empty((2, _K), np.float32))
 

@@ -10,7 +10,7 @@ import pytest
 
 import vecstore
 from vecstore.errors import InvalidArgumentError
-from vecstore.warming import cases
+from vecstore.warming import _complete, cases
 
 #: What a process does with a collection of whole rows, and how much of that it compiled.
 USE = """
@@ -53,9 +53,22 @@ def test_by_default_all_that_collections_can_have():
     assert cases(["int8"], "cosine") == [("int8", vecstore.Metric.COSINE)]
 
 
+def test_schemes_that_need_settings_get_some():
+    for name in {name for name, _ in cases()}:
+        assert _complete(name).name == name
+
+
+@pytest.mark.slow
+def test_a_scheme_that_needs_settings_is_warmed():
+    assert vecstore.warmup("pq", metric="ip").kept > 0
+
+
 def test_wrong_names_and_folders(run, tmp_path, monkeypatch):
     assert "is not one of" in run("warmup", "--metric", "hamming", code=2).output
     assert "int9" in run("warmup", "--scheme", "int9", code=1).output
+    assert "which are binary" in " ".join(
+        run("warmup", "--scheme", "hash", code=1).output.replace("alpt, autodim, ", "").split()
+    )
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("vecstore.kernels.code_cache.folder", lambda: tmp_path / "file" / "kernels")
     with pytest.raises(InvalidArgumentError, match="VECSTORE_CACHE"):

@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused_with_what_would(vectors):
         ({"target_recall": "high"}, "target_recall"),
         ({"k": 0}, "k"),
         ({"k": 101}, "k"),
-        ({"max_bytes": 1.5}, "budget"),
+        ({"max_bytes": 1.5}, "max_bytes"),
         ({"metric": "angle"}, "metric"),
         ({"queries": np.ones((3, DIM + 1))}, "queries"),
         ({"total_rows": 0}, "total_rows"),
@@ -186,8 +186,26 @@ def test_rows_are_stored_where_nothing_does_what_auto_was_asked_for(db, vectors,
     assert docs.config.scheme["scheme"] == "auto"
     assert docs.stats().segments[0]["scheme"] == "full"
     assert any("max_bytes" in record.getMessage() for record in caplog.records)
+    caplog.clear()
+    docs.optimize()
+    docs.insert(np.arange(1_200, 2_300), vectors[:1_100])
+    docs.flush()
+    # That would take as long each time, with the same result.
+    assert not caplog.records
+    docs.insert(np.arange(2_300, 2_400), vectors[:100])
+    docs.optimize()
+    assert any("max_bytes" in record.getMessage() for record in caplog.records)
     with pytest.raises(BudgetInfeasible):
         docs.compress({"scheme": "auto", "max_bytes": 10})
+
+
+def test_auto_takes_what_can_hold_large_numbers(db, vectors, queries):
+    scale = np.float32(1e6)
+    docs = db.create_collection("docs", dim=DIM, metric="l2", scheme={"scheme": "auto", "target_recall": 0.9})
+    docs.insert(np.arange(ROWS), vectors * scale)
+    docs.optimize()
+    assert docs.config.scheme["scheme"] != "auto"
+    assert share_found(docs, vectors * scale, queries * scale) >= 0.9
 
 
 def test_compress_auto_chooses_for_the_rows_there_are(db, vectors, queries):
@@ -220,6 +238,6 @@ def test_auto_chooses_alone(db, other):
         docs.compress("auto", **other)
     with pytest.raises(InvalidArgumentError, match="at least 1000 rows"):
         docs.compress("auto")
-    for wrong in ({"target_recall": 2.0}, {"speed": 1}, {"max_bytes": "small"}):
+    for wrong in ({"target_recall": 2.0}, {"speed": 1}, {"k": 0}, {"max_bytes": "small"}, {"max_bytes": 1.5}):
         with pytest.raises(InvalidArgumentError):
             db.create_collection("wrong", dim=DIM, scheme={"scheme": "auto", **wrong})

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
+from threading import Barrier
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from vecstore.errors import InternalError
-from vecstore.kernels import code_cache, loading
+from vecstore.errors import InternalError, InvalidArgumentError
+from vecstore.kernels import code_cache, loading, objects
 from vecstore.kernels.compiling import frozen, kernel
+from vecstore.warming import warmup
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,6 +113,104 @@ def test_numbers_come_back_as_they_are(dtype):
     assert type(result) in (bool, int, float)
 
 
+def test_classes_of_one_name_are_told_apart():
+    def renamed(fields):
+        cls = NamedTuple("Pair", fields)
+        cls.__module__, cls.__qualname__ = Pair.__module__, Pair.__qualname__
+        return cls
+
+    same = renamed([("values", np.ndarray), ("factor", np.float32)])
+    swapped = renamed([("factor", np.float32), ("values", np.ndarray)])
+    values, factor = np.arange(4.0), np.float64(0.5)
+    assert weighted(Pair(values, factor), 0, False) == 3
+    assert weighted(same(values, factor), 0, False) == 3
+
+    @kernel
+    def difference(pair):
+        return pair.values[0] - pair.factor[0]
+
+    numbers = np.array([5.0]), np.array([2.0])
+    assert difference(same(*numbers)) == 3
+    assert difference(swapped(*numbers)) == -3
+    assert difference(same(*numbers)) == 3
+
+
+def test_empty_arrays_and_arrays_without_axes():
+    @kernel
+    def count(array):
+        found = 0
+        for _ in array.flat:
+            found += 1
+        return found
+
+    @kernel
+    def only(array):
+        return array[()]
+
+    for shape in ((0,), (0, 3), (3, 0, 2)):
+        assert count(np.empty(shape)) == 0
+    assert only(np.array(2.5)) == 2.5
+    assert count(np.ones((1,) * 12)) == 1
+    assert count(np.broadcast_to(np.float32(1), (3, 4))) == 12
+
+
+@pytest.mark.parametrize("length", [-1, -(2**62), 2**60, 2**62])
+def test_lengths_that_no_array_has(length):
+    @kernel
+    def cells(length):
+        return len(np.empty(length, np.float64))
+
+    with pytest.raises(MemoryError):
+        cells(length)
+
+
+def test_divisions_without_a_result_end():
+    @kernel
+    def divided(numerator, denominator):
+        return numerator // denominator + numerator % denominator
+
+    assert type(divided(1, 0)) is int
+    assert type(divided(-(2**63), -1)) is int
+    assert np.isnan(divided(1.0, 0.0))
+
+
+def test_references_are_given_back():
+    @kernel
+    def touch(array, number, pair):
+        array[0] = number + pair.factor
+
+    array, pair = np.zeros(3), Pair(np.zeros(2, np.float32), np.float32(1))
+    arguments = array, 2**40, pair
+    touch(*arguments)
+    touch(np.zeros(3, np.float32), 1, pair)
+    held = [*arguments, *pair, array.dtype, Pair, None, NotImplemented]
+    before = [sys.getrefcount(one) for one in held]
+    for _ in range(10_000):
+        touch(*arguments)
+        corner(array.reshape(3, 1))
+    assert max(abs(sys.getrefcount(one) - count) for one, count in zip(held, before, strict=True)) < 1_000
+
+
+def test_many_threads_ask_for_the_same_code_at_once(cache):
+    @kernel
+    def sum_of(array, number):
+        total = np.float64(number)
+        for value in array:
+            total += value
+        return total
+
+    together = Barrier(8)
+
+    def run(_):
+        together.wait()
+        return [sum_of(np.ones(5, dtype), number) for dtype in (np.int8, np.float32) for number in (1, 2.5)]
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(run, range(8)))
+    assert results == [[6, 7.5, 6, 7.5]] * 8
+    assert sum_of.compiled == 4
+
+
 def test_any_layout_and_access():
     matrix = np.arange(12.0).reshape(3, 4)
     for view in (matrix, frozen(matrix), matrix.T, matrix[:, ::2], matrix[::-1], np.asfortranarray(matrix)):
@@ -141,7 +244,27 @@ def test_memory_that_cannot_be_had():
         too_much(np.array([2**58]))
 
 
-@pytest.mark.parametrize("value", [None, "text", [1, 2], 2**63, np.array(["a"]), np.zeros(2, np.complex64)])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "text",
+        [1, 2],
+        2**63,
+        -(2**63) - 1,
+        np.array(["a"]),
+        np.array([None]),
+        np.zeros(2, np.complex64),
+        np.zeros(2, ">i4" if sys.byteorder == "little" else "<i4"),
+        np.zeros(2, "i4,i4"),
+        np.ma.ones(2),
+        np.datetime64("2020"),
+        HTTPStatus.OK,
+        type("Row", (tuple,), {})((1, 2)),
+        Pair(np.zeros(2), None),
+    ],
+    ids=repr,
+)
 def test_what_kernels_do_not_take(value):
     with pytest.raises(TypeError, match="kernels take"):
         corner(value)
@@ -168,10 +291,15 @@ def test_damaged_code_is_compiled_anew(cache):
     again = kernel(doubled)
     assert again(4) == 8
     assert again.compiled == 0
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    whole = path.read_bytes()
+    for damaged in (whole[:-1] + b"?", whole[: len(whole) // 2], whole[:10], b""):
+        path.write_bytes(damaged)
+        again = kernel(doubled)
+        assert again(4) == 8
+        assert again.compiled == 1
     again = kernel(doubled)
     assert again(4) == 8
-    assert again.compiled == 1
+    assert again.compiled == 0
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
@@ -186,6 +314,71 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
         assert kernel(tripled)(4) == 12
     finally:
         code_cache.folder.cache_clear()
+
+
+def test_a_user_without_a_home(monkeypatch):
+    monkeypatch.delenv("VECSTORE_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    code_cache.folder.cache_clear()
+
+    def quartered(value):
+        return value / 4
+
+    for _ in range(2):
+        again = kernel(quartered)
+        assert again(4) == 1
+        assert again.compiled == 1
+    with pytest.raises(InvalidArgumentError, match="set VECSTORE_CACHE"):
+        warmup("int8")
+
+
+def test_a_full_disk_leaves_nothing_behind(cache, monkeypatch):
+    def write_bytes(path, data):
+        with path.open("wb") as file:
+            file.write(data[:20])
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+
+    @kernel
+    def halved(value):
+        return value / 2
+
+    assert halved(4) == 2
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_kernels_that_were_typed_in(cache):
+    def typed(text):
+        place = {"__name__": __name__}
+        exec(text, place)
+        return kernel(place["typed"])
+
+    assert typed("def typed(x):\n    return x + 1")(1) == 2
+    assert typed("def typed(x):\n    return x + 2")(1) == 3
+
+
+def test_interpreters_whose_objects_are_not_known(monkeypatch):
+    monkeypatch.setattr(objects, "are_known", lambda: False)
+
+    @kernel
+    def scaled(pair, flag):
+        return weighted(pair, 1, flag)
+
+    for dtype in (np.float32, np.float64):
+        assert scaled(Pair(np.arange(4, dtype=dtype), np.float32(0.5)), True) == 4
+
+
+def test_numba_that_may_not_compile_is_reported(cache, monkeypatch):
+    monkeypatch.setattr("numba.config.DISABLE_JIT", True)
+
+    @kernel
+    def same(value):
+        return value
+
+    with pytest.raises(InvalidArgumentError, match="NUMBA_DISABLE_JIT"):
+        same(1)
 
 
 def test_the_folder_follows_sources_and_processor(cache, tmp_path, monkeypatch):
@@ -210,6 +403,33 @@ def test_the_folder_follows_sources_and_processor(cache, tmp_path, monkeypatch):
     assert len(set(known)) == len(known)
     monkeypatch.undo()
     folder()
+
+
+#: Forks while another thread is compiling, and compiles in the child.
+FORK = """
+import os, sys, threading
+from vecstore.kernels import compiling
+def number(value):
+    return value + 1
+inside, leave = threading.Event(), threading.Event()
+def compile_for_a_while():
+    with compiling._compiling:
+        inside.set()
+        leave.wait(1)
+thread = threading.Thread(target=compile_for_a_while)
+thread.start()
+inside.wait()
+if (child := os.fork()) == 0:
+    os._exit(compiling.kernel(number)(1) - 2)
+thread.join()
+assert compiling.kernel(number)(1.5) == 2.5
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_fork_waits_until_other_threads_have_compiled(tmp_path):
+    settings = {**os.environ, "VECSTORE_CACHE": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", FORK], cwd=ROOT, env=settings, timeout=300).returncode == 0
 
 
 #: Prints ids, what was compiled, and which heavy modules are there, of a process that makes or opens a store.

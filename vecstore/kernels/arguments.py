@@ -26,8 +26,10 @@ def form_of(value: Any) -> str:
         A kernel cannot take such a value.
     """
     kind = type(value)
-    if isinstance(value, tuple):
-        inside = ",".join(form_of(member) for member in value)
+    if kind is tuple or hasattr(kind, "_fields"):
+        # Kernels ask for members by name, and another version of a class may have them in another order.
+        names = getattr(kind, "_fields", ("",) * len(value))
+        inside = ",".join(f"{name}:{form_of(member)}" for name, member in zip(names, value, strict=True))
         return f"{kind.__module__}.{kind.__qualname__}({inside})"
     if kind is np.ndarray and value.dtype.isnative and value.dtype.kind in "biuf":
         flags = value.flags

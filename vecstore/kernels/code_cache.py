@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import marshal
 import os
 import sys
 import uuid
@@ -33,19 +34,31 @@ def folder() -> Path:
     """Give the folder of this process's code.
 
     It is below ``VECSTORE_CACHE`` where that is set, else below the user's folder for caches.
+
+    Raises
+    ------
+    OSError
+        The user has no home.
     """
+    return _base() / "kernels" / f"{processor().name}-{_key()}"
+
+
+def _base() -> Path:
     given = os.environ.get("VECSTORE_CACHE")
     if given:
-        base = Path(given)
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "vecstore"
-    return base / "kernels" / f"{processor().name}-{_key()}"
+        return Path(given)
+    caches = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(caches) if caches else Path.home() / ".cache") / "vecstore"
+    except RuntimeError as error:
+        # As for users of containers that no list of users knows. A folder that others may write to would be no place.
+        raise FileNotFoundError(f"{error} Set VECSTORE_CACHE") from None
 
 
 def read(function: Callable[..., Any], form: str) -> bytes | None:
     """Give the code of ``function`` for arguments of ``form``; None where there is none, or it is damaged."""
-    path = _path(function, form)
     try:
+        path = _path(function, form)
         data = path.read_bytes()
     except OSError:
         return None
@@ -58,23 +71,33 @@ def read(function: Callable[..., Any], form: str) -> bytes | None:
 
 def write(function: Callable[..., Any], form: str, code: bytes) -> None:
     """Keep code; without a folder that can be written, it is compiled anew in each process."""
-    path = _path(function, form)
     try:
+        path = _path(function, form)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Another process finds all of the file or nothing.
         unfinished = path.with_suffix(f".{uuid.uuid4()}")
-        unfinished.write_bytes(_digest(code) + code)
-        unfinished.replace(path)
+        try:
+            unfinished.write_bytes(_digest(code) + code)
+            unfinished.replace(path)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        _log.info("kernel code cannot be kept", extra={"path": str(path), "error": str(error)})
+        _log.info("kernel code cannot be kept", extra={"kernel": function.__qualname__, "error": str(error)})
 
 
 def _path(function: Callable[..., Any], form: str) -> Path:
     name = f"{function.__module__.removeprefix('vecstore.kernels.')}.{function.__qualname__}"
-    home = Path(function.__code__.co_filename)
-    # The folder's name stands for our own kernels; other distributions may have some too.
-    sources = b"" if home.is_relative_to(_HOME) else _digest(home.read_bytes())
-    return folder() / f"{name}-{_digest(form.encode() + sources).hex()}.o"
+    return folder() / f"{name}-{_digest(form.encode() + _source(function)).hex()}.o"
+
+
+def _source(function: Callable[..., Any]) -> bytes:
+    """Give what stands for the source of a kernel of another distribution; the folder's name does for our own."""
+    file = Path(function.__code__.co_filename)
+    if file.is_relative_to(_HOME):
+        return b""
+    # What was typed in has no file.
+    return _digest(file.read_bytes() if file.is_file() else marshal.dumps(function.__code__))
 
 
 def _digest(data: bytes) -> bytes:

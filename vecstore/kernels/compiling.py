@@ -9,6 +9,7 @@ Numba before something has to be compiled: what Numba has to know of is announce
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from functools import cached_property
 from threading import RLock
@@ -17,7 +18,8 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.kernels import code_cache
+from vecstore.errors import InternalError
+from vecstore.kernels import code_cache, objects
 from vecstore.kernels.arguments import classes_of, form_of
 from vecstore.kernels.loading import load
 
@@ -30,6 +32,11 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 #: What is to be announced to Numba before it compiles anything.
 _announcements: list[Callable[[], None]] = []
 _compiling = RLock()
+if hasattr(os, "register_at_fork"):
+    # A child has only the thread that forked, and nobody in it would release what another thread held.
+    os.register_at_fork(
+        before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release
+    )
 
 
 class Kernel:
@@ -47,7 +54,7 @@ class Kernel:
         self.__doc__ = function.__doc__
         #: How many mixes of argument types this process compiled, because they were not found on disk.
         self.compiled = 0
-        self._entries: dict[str, Callable[..., Any]] = {}
+        self._entries: dict[tuple[str, tuple[type, ...]], Callable[..., Any]] = {}
         self._tried: tuple[Callable[..., Any], ...] = ()
 
     def __repr__(self) -> str:
@@ -64,22 +71,36 @@ class Kernel:
             result = entry(*args)
             if result is not NotImplemented:
                 return result
-        return self._entry(args)(*args)
+        result = self._entry(args)(*args)
+        if result is NotImplemented:
+            raise InternalError(f"{self!r} does not run for {form_of(args)}, which its code was made for")
+        return result
 
     def _entry(self, args: tuple[Any, ...]) -> Callable[..., Any]:
-        form = form_of(args)
+        # Two classes may have one name, as when a module was loaded again.
+        key = form_of(args), tuple(classes_of(args))
         with _compiling:
-            entry = self._entries.get(form)
+            entry = self._entries.get(key)
             if entry is None:
-                code = code_cache.read(self.function, form)
-                if code is None:
-                    code = self._compile(args)
-                    self.compiled += 1
-                    code_cache.write(self.function, form, code)
-                entry = load(self.name, code, classes_of(args))
-                self._entries[form] = entry
+                entry = self._made(*key, args) if objects.are_known() else self._of_numba()
+                self._entries[key] = entry
                 self._tried = tuple(self._entries.values())
         return entry
+
+    def _made(self, form: str, classes: tuple[type, ...], args: tuple[Any, ...]) -> Callable[..., Any]:
+        """Give the function that runs kept code, or new code."""
+        code = code_cache.read(self.function, form)
+        if code is None:
+            code = self._compile(args)
+            self.compiled += 1
+            code_cache.write(self.function, form, code)
+        return load(self.name, code, classes)
+
+    def _of_numba(self) -> Callable[..., Any]:
+        """Give Numba's own function, for interpreters whose objects are not known; it is compiled in each process."""
+        announce_all()
+        function: Callable[..., Any] = self.dispatcher
+        return function
 
     def _compile(self, args: tuple[Any, ...]) -> bytes:
         """Give the object code for arguments of these types."""

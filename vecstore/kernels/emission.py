@@ -9,9 +9,7 @@ Only what compiles imports this module, because it imports Numba.
 
 References
 ----------
-CPython documentation, "Common Object Structures" (``PyObject``, ``PyVarObject``, ``METH_VARARGS``). NumPy
-documentation, "Python types and C-structures" (``PyArrayObject``, ``PyArray_Descr``): what extensions compiled against
-any version of either find at the same place.
+CPython documentation, "Common Object Structures" (``METH_VARARGS``); see :mod:`vecstore.kernels.objects`.
 """
 
 from __future__ import annotations
@@ -24,14 +22,15 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import typeof, types
+from numba import config, typeof, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.np.arrayobj import populate_array
 
-from vecstore.errors import InternalError
+from vecstore.errors import InternalError, InvalidArgumentError
+from vecstore.kernels import objects
 from vecstore.kernels.arguments import members
-from vecstore.kernels.loading import ENTRY, TABLE, Slot, target_machine
+from vecstore.kernels.loading import ENTRY, Slot, target_machine
 from vecstore.kernels.runtime import emit_runtime
 
 __all__ = ["object_code", "type_of_function"]
@@ -39,16 +38,6 @@ __all__ = ["object_code", "type_of_function"]
 _I1, _I8, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 _POINTER = _I8.as_pointer()
 _DOUBLE = ir.DoubleType()
-_WORD = 8
-
-#: Where fields of objects are: behind the header, whose last word is the class.
-_HEADER = object.__basicsize__
-_CLASS = _HEADER - _WORD
-_LENGTH = _HEADER
-_ITEMS = tuple.__basicsize__
-_DATA, _NDIM, _SHAPE, _STRIDES, _DTYPE, _FLAGS = (_HEADER + _WORD * place for place in (0, 1, 2, 3, 5, 6))
-_BYTE_ORDER, _TYPE_NUMBER = _HEADER + 10, _HEADER + 12
-_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
 _FOREIGN_ORDER = ord(">" if sys.byteorder == "little" else "<")
 
 
@@ -76,7 +65,13 @@ def object_code(dispatcher: Any, args: tuple[Any, ...]) -> bytes:
     ------
     InternalError
         The kernel returns what is no number, or calls what is not in the C library, as growing lists do.
+    InvalidArgumentError
+        Numba was told not to compile.
     """
+    if config.DISABLE_JIT:
+        raise InvalidArgumentError(
+            "NUMBA_DISABLE_JIT is set, but kernels run as machine code only; unset it", field="NUMBA_DISABLE_JIT"
+        )
     signature = tuple(_numba_type(value) for value in args)
     dispatcher.compile(signature)
     compiled = dispatcher.overloads[signature]
@@ -181,7 +176,7 @@ class _Entry:
             return self._integer(address)
         plain = self._context.get_data_type(kind)
         return self._context.data_model_manager[kind].load_from_data_pointer(
-            self._builder, self._field(address, _HEADER, plain)
+            self._builder, self._field(address, objects.HEADER, plain)
         )
 
     def _integer(self, address: Any) -> Any:
@@ -192,23 +187,23 @@ class _Entry:
 
     def _array(self, address: Any, value: Any, kind: Any) -> Any:
         builder = self._builder
-        dtype = self._load(address, _DTYPE, _POINTER)
-        flags = self._load(address, _FLAGS, _I32)
-        expected = (_CONTIGUOUS if kind.layout == "C" else 0) | (_ALIGNED if kind.aligned else 0)
-        expected |= _WRITEABLE if kind.mutable else 0
+        dtype = self._load(address, objects.DTYPE, _POINTER)
+        flags = self._load(address, objects.FLAGS, _I32)
+        expected = (objects.CONTIGUOUS if kind.layout == "C" else 0) | (objects.ALIGNED if kind.aligned else 0)
+        expected |= objects.WRITEABLE if kind.mutable else 0
         for found, wanted in (
-            (self._load(address, _NDIM, _I32), _I32(kind.ndim)),
-            (builder.and_(flags, _I32(_CONTIGUOUS | _ALIGNED | _WRITEABLE)), _I32(expected)),
-            (self._load(dtype, _TYPE_NUMBER, _I32), _I32(value.dtype.num)),
+            (self._load(address, objects.NDIM, _I32), _I32(kind.ndim)),
+            (builder.and_(flags, _I32(objects.CONTIGUOUS | objects.ALIGNED | objects.WRITEABLE)), _I32(expected)),
+            (self._load(dtype, objects.TYPE_NUMBER, _I32), _I32(value.dtype.num)),
         ):
             self._require(builder.icmp_signed("==", found, wanted))
-        self._require(builder.icmp_signed("!=", self._load(dtype, _BYTE_ORDER, _I8), _I8(_FOREIGN_ORDER)))
-        sizes = [self._load(self._load(address, field, _POINTER), _WORD * axis, _I64)
-                 for field in (_SHAPE, _STRIDES) for axis in range(kind.ndim)]  # fmt: skip
+        self._require(builder.icmp_signed("!=", self._load(dtype, objects.BYTE_ORDER, _I8), _I8(_FOREIGN_ORDER)))
+        sizes = [self._load(self._load(address, field, _POINTER), objects.WORD * axis, _I64)
+                 for field in (objects.SHAPE, objects.STRIDES) for axis in range(kind.ndim)]  # fmt: skip
         array = self._context.make_array(kind)(self._context, builder)
         populate_array(
             array,
-            data=builder.bitcast(self._load(address, _DATA, _POINTER), array.data.type),
+            data=builder.bitcast(self._load(address, objects.DATA, _POINTER), array.data.type),
             shape=sizes[: kind.ndim],
             strides=sizes[kind.ndim :],
             itemsize=value.dtype.itemsize,
@@ -238,10 +233,10 @@ class _Entry:
         return self._builder.load(self._field(address, offset, kind))
 
     def _items(self, address: Any, count: int) -> Iterator[Any]:
-        return (self._load(address, _ITEMS + _WORD * place, _POINTER) for place in range(count))
+        return (self._load(address, objects.ITEMS + objects.WORD * place, _POINTER) for place in range(count))
 
     def _slot(self, number: int) -> Any:
-        return self._load(self._function.args[0], TABLE + _WORD * number, _POINTER)
+        return self._load(self._function.args[0], objects.BYTES + objects.WORD * number, _POINTER)
 
     def _require(self, condition: Any) -> None:
         """Emit the end of the attempt where the condition does not hold: the arguments are of another form."""
@@ -252,10 +247,10 @@ class _Entry:
 
     def _check_class(self, address: Any) -> None:
         expected = self._slot(next(self._classes))
-        self._require(self._builder.icmp_unsigned("==", self._load(address, _CLASS, _POINTER), expected))
+        self._require(self._builder.icmp_unsigned("==", self._load(address, objects.CLASS, _POINTER), expected))
 
     def _check_length(self, address: Any, count: int) -> None:
-        self._require(self._builder.icmp_signed("==", self._load(address, _LENGTH, _I64), _I64(count)))
+        self._require(self._builder.icmp_signed("==", self._load(address, objects.LENGTH, _I64), _I64(count)))
 
     def _call(self, slot: Slot, result: Any, *args: Any) -> Any:
         kind = ir.FunctionType(result, [argument.type for argument in args])

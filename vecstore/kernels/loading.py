@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import cache
 from threading import Lock
@@ -12,17 +12,15 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
-__all__ = ["ENTRY", "TABLE", "Processor", "Slot", "has_feature", "load", "processor", "target_machine"]
+__all__ = ["ENTRY", "Processor", "Slot", "has_feature", "load", "processor", "target_machine"]
 
 #: Name of the function in object code.
 ENTRY = "vecstore_entry"
-#: Where the table of addresses begins in the ``bytes`` object that holds it (its size counts the final zero).
-TABLE = bytes.__basicsize__ - 1
 _METH_VARARGS = 1
 
 
 class Slot(IntEnum):
-    """Places in the table of addresses that an entry gets; the classes of its arguments follow."""
+    """Places in the table of addresses that an entry gets, as ``bytes``; the classes of its arguments follow."""
 
     NONE = 0
     TRUE = 1
@@ -121,7 +119,7 @@ _kept: list[Any] = []
 _lock = Lock()
 
 
-def load(name: str, code: bytes, classes: list[type]) -> Callable[..., Any]:
+def load(name: str, code: bytes, classes: Sequence[type]) -> Callable[..., Any]:
     """Give the function in an object file.
 
     Parameters
@@ -130,7 +128,7 @@ def load(name: str, code: bytes, classes: list[type]) -> Callable[..., Any]:
         What it calls itself.
     code : bytes
         As :func:`vecstore.kernels.emission.object_code` makes it.
-    classes : list of type
+    classes : sequence of type
         Of the arguments, in the order of :func:`~vecstore.kernels.arguments.classes_of`.
     """
     with _lock:

@@ -116,7 +116,7 @@ def output_buffer(out: F32 | None, n_rows: int, dim: int) -> F32:
     return out
 
 
-def allowed_bytes(shape: TableShape, budget: float | int) -> int:
+def allowed_bytes(shape: TableShape, budget: float | int, *, name: str = "budget") -> int:
     """Give the bytes that a budget allows.
 
     Parameters
@@ -124,6 +124,8 @@ def allowed_bytes(shape: TableShape, budget: float | int) -> int:
     shape : TableShape
     budget : float or int
         A fraction of the float32 table where it is a float in (0, 1], absolute bytes where it is an int.
+    name : str
+        What messages call it.
 
     Raises
     ------
@@ -131,10 +133,10 @@ def allowed_bytes(shape: TableShape, budget: float | int) -> int:
         The budget is not a number of the above.
     """
     if isinstance(budget, bool) or not isinstance(budget, int | float):
-        raise InvalidArgumentError(f"budget: expected a number, got {budget!r}", field="budget")
+        raise InvalidArgumentError(f"{name}: expected a number, got {budget!r}", field=name)
     if isinstance(budget, float) and not 0 < budget <= 1:
         raise InvalidArgumentError(
-            f"budget: a fraction is above 0 and at most 1, got {budget}; pass an int for bytes", field="budget"
+            f"{name}: a fraction is above 0 and at most 1, got {budget}; pass an int for bytes", field=name
         )
     return math.floor(budget * shape.float32_bytes) if isinstance(budget, float) else budget
 
