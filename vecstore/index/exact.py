@@ -18,8 +18,10 @@ __all__ = ["exact_search"]
 #: Distances kept at a time: 256 KiB, which stay in the second-level cache until they are ranked.
 _BLOCK_CELLS = 65_536
 _MIN_BLOCK_ROWS = 64
-#: At most so many rows at a time where kernels rank distances: 64 KiB a query stay in the second-level cache.
-_FUSED_ROWS = 16_384
+#: Distances kept at a time where kernels rank them: 16 KiB, which stay in the nearest cache; and at least so many rows,
+#: because a group of queries is ranked before the next.
+_FUSED_CELLS = 4_096
+_MIN_FUSED_ROWS = 512
 #: Fewer queries are quicker without a screen, which takes sixteen at a time.
 _SCREENED_QUERIES = 6
 #: At least so many rows for each of the k nearest, or a screen lets too many pass.
@@ -88,11 +90,11 @@ def _screen_all(screen: Screen, operands: Operands, total: int, kept: I64 | None
 
 def _score_all(scorer: Scorer, n_queries: int, total: int, kept: I64 | None, heaps: U64) -> None:
     """Offer all distances to the heaps."""
-    step = max(_MIN_BLOCK_ROWS, _BLOCK_CELLS // max(1, n_queries))
     if kept is None and scorer.operands is not None and n_queries:
-        step = max(_MIN_BLOCK_ROWS, min(step, _FUSED_ROWS))
-        distance.nearest(scorer.operands, 0, total, np.empty(n_queries * step, np.float32), heaps)
+        span = max(_MIN_FUSED_ROWS, _FUSED_CELLS // n_queries)
+        distance.nearest(scorer.operands, 0, total, np.empty(n_queries * span, np.float32), heaps)
         return
+    step = max(_MIN_BLOCK_ROWS, _BLOCK_CELLS // max(1, n_queries))
     cells = np.empty(n_queries * min(step, total), np.float32)
     for start in range(0, total, step):
         stop = min(start + step, total)

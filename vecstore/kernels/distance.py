@@ -204,15 +204,18 @@ def scan(operands: Operands, start: int, stop: int, out: F32) -> None:
 def nearest(operands: Operands, start: int, stop: int, cells: F32, heaps: U64) -> None:
     """Offer the rows start..stop to ``heaps`` uint64[q, k], a few at a time.
 
-    ``cells`` float32[m] has room for the distances of q queries to those few.
+    ``cells`` float32[m] has room for the distances of q queries to those few. Each group of queries is ranked while its
+    distances are in the nearest cache.
     """
     n_queries = len(heaps)
     span = len(cells) // n_queries
     for low in range(start, stop, span):
         high = min(low + span, stop)
         block = cells[: n_queries * (high - low)].reshape(n_queries, high - low)
-        scan(operands, low, high, block)
-        push_block(block, low, heaps)
+        for first in range(0, n_queries, QUERY_GROUP):
+            last = min(first + QUERY_GROUP, n_queries)
+            scan_group(operands, first, last, low, high, block)
+            push_block(block[first:last], low, heaps[first:last])
 
 
 @kernel

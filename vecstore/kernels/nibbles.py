@@ -9,8 +9,8 @@ A code may be four bits of a *plane*: numbers of B bits are B planes of W column
 and the table says what each four of them add. Then the sum over all planes, each times its power of two, is the inner
 product with the numbers.
 
-For one row at a time there are tables of floats; for blocks they are rounded to whole steps of 0..127, which makes
-every sum an exact integer.
+For one row at a time there are tables of floats; for blocks they are rounded to whole steps that fit a byte, which
+makes every sum an exact integer.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecstore.kernels.compiling import Int, class_of, inlined, kernel, overload
+from vecstore.kernels.compiling import Int, class_of, kernel, overload
 from vecstore.kernels.intrinsics import (
-    LARGEST_ENTRY,
+    GROUP_COLUMNS,
     MAX_COLUMNS,
     TILE,
     add_nibble_sums,
@@ -33,6 +33,8 @@ from vecstore.types import F32, I32, I64, U8
 BLOCK_ROWS = 16
 #: Entries of a table.
 ENTRIES = 16
+#: Steps that the entries of eight tables may add up to: each may be half a step more, and all fit a byte.
+LARGEST_SUM = 247
 #: Rows summed before their distances are written.
 SPAN_ROWS = 512
 
@@ -184,46 +186,36 @@ def step_sum(codes: U8, planes: Int, tables: U8, query: Int, row: Int) -> np.int
     return np.int32(total)
 
 
-@inlined
-def group_sums(codes: U8, planes: Int, tables: U8, query: Int, group: Any, sums: I32, number: Int) -> None:
-    """Add :func:`step_sum` of one block or of four to ``sums`` int32[1 or 4, m], from block ``number`` of it on."""
-    width = codes.shape[1] // planes
-    place = number * BLOCK_ROWS
-    for plane in range(planes):
-        for column in range(0, width, MAX_COLUMNS):
-            n_columns = min(MAX_COLUMNS, width - column)
-            first = plane * width + column
-            if len(sums) == TILE:
-                queries = (query, query + 1, query + 2, query + 3)
-                add_nibble_sums(codes, group, first, tables, queries, column, n_columns, plane, sums, place)
-            else:
-                add_nibble_sums(codes, group, first, tables, (query,), column, n_columns, plane, sums, place)
-
-
 @kernel
 def span_sums(codes: U8, planes: Int, tables: U8, query: Int, block: Int, blocks: Int, sums: I32) -> None:
     """Write :func:`step_sum` of ``blocks`` blocks from ``block`` on into ``sums`` int32[1 or 4, 16 blocks].
 
     Four rows of ``sums`` are for four queries.
     """
-    sums[:] = 0
-    number = 0
-    while number < blocks:
-        if number + TILE <= blocks:
-            first = block + number
-            group_sums(codes, planes, tables, query, (first, first + 1, first + 2, first + 3), sums, number)
-            number += TILE
-        else:
-            group_sums(codes, planes, tables, query, (block + number,), sums, number)
-            number += 1
+    width = codes.shape[1] // planes
+    for plane in range(planes):
+        for column in range(0, width, MAX_COLUMNS):
+            n_columns = min(MAX_COLUMNS, width - column)
+            first = plane * width + column
+            if len(sums) == TILE:
+                queries = (query, query + 1, query + 2, query + 3)
+                if first == 0:
+                    add_nibble_sums(codes, block, blocks, first, tables, queries, column, n_columns, (), sums)
+                else:
+                    add_nibble_sums(codes, block, blocks, first, tables, queries, column, n_columns, (plane,), sums)
+            elif first == 0:
+                add_nibble_sums(codes, block, blocks, first, tables, (query,), column, n_columns, (), sums)
+            else:
+                add_nibble_sums(codes, block, blocks, first, tables, (query,), column, n_columns, (plane,), sums)
 
 
 @kernel
 def round_tables(tables: F32, rounded: U8, steps: F32, bases: F32) -> None:
     """Round tables float32[q, 2 W, 16] to whole steps above the smallest entry of each table.
 
-    The largest range of all tables of a query has 127 steps. An entry is about the smallest of its table + step *
-    rounded, and ``bases`` holds the sum of the smallest ones, in order.
+    ``add_nibble_sums`` adds the entries of eight tables, those of the same place in four times four columns, in a byte:
+    the widest range of such eight sums has :data:`LARGEST_SUM` steps. An entry is about the smallest of its table + step
+    * rounded, and ``bases`` holds the sum of the smallest ones, in order.
 
     Parameters
     ----------
@@ -233,19 +225,28 @@ def round_tables(tables: F32, rounded: U8, steps: F32, bases: F32) -> None:
     steps, bases : float32[q]
         Out.
     """
+    lowest = np.empty(tables.shape[1], np.float32)
+    ranges = np.empty(4, np.float32)
     for query in range(len(tables)):
         widest, base = np.float32(0), np.float32(0)
         for code in range(tables.shape[1]):
-            widest = max(widest, tables[query, code].max() - tables[query, code].min())
-            base += tables[query, code].min()
-        step = widest / np.float32(LARGEST_ENTRY)
+            low, high = tables[query, code, 0], tables[query, code, 0]
+            for entry in range(1, ENTRIES):
+                low, high = min(low, tables[query, code, entry]), max(high, tables[query, code, entry])
+            if code % (2 * GROUP_COLUMNS) == 0:
+                ranges[:] = 0
+            segment = (code >> 1) & 3
+            ranges[segment] += high - low
+            widest = max(widest, ranges[segment])
+            lowest[code] = low
+            base += low
+        step = widest / np.float32(LARGEST_SUM)
         divisor = step if step > 0 else np.float32(np.inf)
         steps[query], bases[query] = step, base
         for code in range(tables.shape[1]):
-            lowest = tables[query, code].min()
             for entry in range(ENTRIES):
-                above = np.rint((tables[query, code, entry] - lowest) / divisor)
-                rounded[query, code & 1, code >> 1, entry] = np.int64(min(above, np.float32(LARGEST_ENTRY)))
+                above = np.rint((tables[query, code, entry] - lowest[code]) / divisor)
+                rounded[query, code & 1, code >> 1, entry] = np.int64(min(above, np.float32(LARGEST_SUM)))
 
 
 @kernel

@@ -26,7 +26,7 @@ from vecstore.kernels.intrinsics.emitting import (
     store,
     vector_row,
 )
-from vecstore.kernels.intrinsics.sizes import CACHE_LINE
+from vecstore.kernels.intrinsics.sizes import CACHE_LINE, GLANCE
 from vecstore.kernels.loading import has_feature
 
 #: Words of 64 bits in a vector.
@@ -108,6 +108,22 @@ def count_below(typingctx: Any, values: Any, start: Any, stop: Any, bound: Any) 
         return builder.load(total)
 
     return types.intp(values, types.intp, types.intp, types.intp), emit
+
+
+@intrinsic
+def not_above(typingctx: Any, values: Any, line: Any, place: Any, limit: Any) -> Any:
+    """Tell which of the :data:`GLANCE` numbers ``values[line, place:]``, float32[q, m], are not above the limit.
+
+    Bit i of the uint64 is set for number i; NaN is not above anything, and nothing is above NaN.
+    """
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        row = row_of(context, builder, signature.args[0], args[0], args[1])
+        numbers = load(builder, row, args[2], None, GLANCE)
+        near = builder.fcmp_unordered("<=", numbers, splat(builder, args[3], GLANCE))
+        return builder.bitcast(near, I64)
+
+    return types.uint64(values, types.intp, types.intp, types.float32), emit
 
 
 @intrinsic
