@@ -21,13 +21,17 @@ import numpy as np
 
 from vecstore.kernels.compiling import Int, class_of, kernel, overload
 from vecstore.kernels.intrinsics import (
+    GLANCE,
     GROUP_COLUMNS,
     MAX_COLUMNS,
     TILE,
     add_nibble_sums,
+    count_ones,
     dot,
+    not_above,
 )
-from vecstore.types import F32, I32, I64, U8
+from vecstore.kernels.topk import distance_of, offer
+from vecstore.types import F32, I32, I64, U8, U64
 
 #: Rows of a block.
 BLOCK_ROWS = 16
@@ -250,13 +254,43 @@ def round_tables(tables: F32, rounded: U8, steps: F32, bases: F32) -> None:
 
 
 @kernel
-def subset_sums(queries: F32, tables: F32) -> None:
+def part_tables(columns: F32, queries: F32, squared: bool, tables: F32) -> None:
+    """Write what the 16 centroids of each part add to the distance: squared distances, or minus the inner products.
+
+    Parameters
+    ----------
+    columns : float32[M, w, 16]
+        Centroids of each part side by side, so that their distances grow together, element after element.
+    queries : float32[q, M w]
+    squared : bool
+    tables : float32[q, 2 W, 16]
+        Out; zeros past the last part.
+    """
+    n_parts, width, _ = columns.shape
+    tables[:] = 0
+    for query in range(len(queries)):
+        for part in range(n_parts):
+            table = tables[query, part]
+            for element in range(width):
+                value, column = queries[query, part * width + element], columns[part, element]
+                if squared:
+                    for entry in range(ENTRIES):
+                        table[entry] += (value - column[entry]) * (value - column[entry])
+                else:
+                    for entry in range(ENTRIES):
+                        table[entry] -= value * column[entry]
+
+
+@kernel
+def subset_sums(queries: F32, tables: F32, totals: F32) -> None:
     """Write for each four numbers of float32[q, d] queries the sums of all subsets into ``tables`` float32[q, 2 W, 16].
 
-    Bit t of an entry's number says that number t of the four is in; numbers past d are 0.
+    Bit t of an entry's number says that number t of the four is in; numbers past d are 0. ``totals`` float32[q] gets
+    the sums of whole queries, four by four.
     """
     dim = queries.shape[1]
     for query in range(len(queries)):
+        totals[query] = 0
         for code in range(tables.shape[1]):
             tables[query, code, 0] = 0
             for bit in range(4):
@@ -264,6 +298,7 @@ def subset_sums(queries: F32, tables: F32) -> None:
                 value = queries[query, place] if place < dim else np.float32(0)
                 for entry in range(1 << bit):
                     tables[query, code, entry + (1 << bit)] = tables[query, code, entry] + value
+            totals[query] += tables[query, code, ENTRIES - 1]
 
 
 @kernel
@@ -423,6 +458,59 @@ def scan_steps(operands: Any, first: Any, last: Any, start: Any, stop: Any, out:
             query += len(sums)
 
 
+@kernel
+def largest_sum(limit: np.float32, base: np.float32, step: np.float32) -> np.int32:
+    """Give what sums are not above whose :func:`stepped` value is not above the limit, or NaN.
+
+    A value is two roundings off, each at most 2^-24 of the numbers that are added; what is given allows for more.
+    """
+    wide = np.float64(step)
+    most = (np.float64(limit) - np.float64(base)) / wide + 1e-6 * (abs(np.float64(limit)) + abs(np.float64(base))) / wide
+    # Infinite where the limit is, and NaN where nothing is known or no entry counts.
+    return np.int32(max(most, -2.0) + 1 if most < 2.0**30 else 2.0**31 - 1)
+
+
+@kernel
+def push_sums(sums: I32, line: Int, start: Int, stop: Int, first_row: Int, base: Any, step: Any, heap: U64) -> None:
+    """Offer the rows of ``sums[line, start:stop]``, the first of which is ``first_row``, to a heap uint64[k]."""
+    one = np.uint64(1)
+    most = largest_sum(distance_of(heap[0]), base, step)
+    place = start
+    while place < stop:
+        # The last ones are taken together with some that have had their turn, where there are as many.
+        begin = max(min(place, stop - GLANCE), 0)
+        near = not_above(sums, line, begin, most) & bits_between(place - begin, stop - begin)
+        while near:
+            found = begin + np.int64(count_ones((near & (~near + one)) - one))
+            near &= near - one
+            offer(heap, stepped(sums[line, found], base, step), first_row + found - start)
+            most = largest_sum(distance_of(heap[0]), base, step)
+        place = begin + GLANCE
+
+
+@kernel
+def bits_between(first: Int, last: Int) -> np.uint64:
+    """Give a word whose bits first..last are set, of those below 64."""
+    every = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+    upper = every if last >= GLANCE else (np.uint64(1) << np.uint64(last)) - np.uint64(1)
+    return upper & (every << np.uint64(first))
+
+
+def rank_steps(operands: Any, first: Any, last: Any, start: Any, stop: Any, cells: Any, heaps: Any) -> Any:  # noqa: ARG001
+    """Offer the rows start..stop to the heaps of queries first..last; sums are compared before they are distances."""
+    tile, one = np.empty((TILE, SPAN_ROWS), np.int32), np.empty((1, SPAN_ROWS), np.int32)
+    for low in range(start - start % BLOCK_ROWS, stop, SPAN_ROWS):
+        begin, end = max(low, start), min(low + SPAN_ROWS, stop)
+        query = first
+        while query < last:
+            sums = tile if query + TILE <= last else one
+            span_sums(operands.codes, 1, operands.tables, query, low >> 4, (end - low + BLOCK_ROWS - 1) >> 4, sums)
+            for number in range(len(sums)):
+                base, step = operands.bases[query + number], operands.steps[query + number]
+                push_sums(sums, number, begin - low, end - low, begin, base, step, heaps[query + number])
+            query += len(sums)
+
+
 #: Class -> distance of one query to one row.
 DISTANCES = {
     NibbleSums: nibble_sums_distance,
@@ -433,3 +521,5 @@ DISTANCES = {
 }
 #: Class -> distances of a span of rows, where that is not done row by row.
 SCANS = {NibbleSteps: scan_steps, PlaneSteps: scan_steps, PlaneBounds: scan_steps}
+#: Class -> ranking of a span of rows, where that is not done distance by distance.
+RANKS = {NibbleSteps: rank_steps}

@@ -18,6 +18,7 @@ import numpy as np
 
 from vecstore.kernels.compiling import Int, kernel
 from vecstore.kernels.hashing import mix
+from vecstore.kernels.intrinsics import LANES, mix_lanes
 from vecstore.types import F32
 
 #: Rounds of flipping and mixing; even, so that both ends of a row are treated alike.
@@ -41,6 +42,10 @@ def hadamard(block: F32) -> None:
     """Apply the Walsh-Hadamard transform over sqrt(m) to float32[m], m a power of two, in place."""
     size = len(block)
     half = 1
+    if size >= LANES:
+        for start in range(0, size, LANES):
+            mix_lanes(block, start)
+        half = LANES
     while half < size:
         for start in range(0, size, 2 * half):
             for place in range(start, start + half):

@@ -215,9 +215,8 @@ class RabitqTable(ArrayTable):
         prepared = self._prepared(queries_matrix(queries, self.shape.dim), metric)
         n_queries, codes = len(prepared.queries), 2 * -(-self.shape.dim // 8)
         tables = np.empty((n_queries, codes, nibbles.ENTRIES), np.float32)
-        nibbles.subset_sums(prepared.queries, tables)
-        # The last entry of a table is the sum of its four numbers.
-        totals = np.cumsum(tables[:, :, -1], axis=1, dtype=np.float32)[:, -1]
+        totals = np.empty(n_queries, np.float32)
+        nibbles.subset_sums(prepared.queries, tables, totals)
         steps = rounded(frozen(tables))
         largest = np.float32((1 << self.scheme.bits) - 1)
         exact = PlaneProducts(

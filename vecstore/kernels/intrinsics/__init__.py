@@ -55,6 +55,7 @@ copy_row = intrinsic(_ROWS, "copy_row")
 copy_span = intrinsic(_ROWS, "copy_span")
 decode_row = intrinsic(_ROWS, "decode_row")
 expand_lanes = intrinsic(_ROWS, "expand_lanes")
+mix_lanes = intrinsic(_ROWS, "mix_lanes")
 multiply_rows = intrinsic(_ROWS, "multiply_rows")
 add_nibble_sums = intrinsic(_SHUFFLES, "add_nibble_sums")
 dot = intrinsic(_SUMS, "dot")
@@ -88,6 +89,7 @@ __all__ = [
     "halves_squared_distance",
     "integer_dot",
     "load_word",
+    "mix_lanes",
     "multiply_matrix",
     "multiply_rows",
     "not_above",

@@ -112,18 +112,19 @@ def count_below(typingctx: Any, values: Any, start: Any, stop: Any, bound: Any) 
 
 @intrinsic
 def not_above(typingctx: Any, values: Any, line: Any, place: Any, limit: Any) -> Any:
-    """Tell which of the :data:`GLANCE` numbers ``values[line, place:]``, float32[q, m], are not above the limit.
+    """Tell which of the :data:`GLANCE` numbers ``values[line, place:]`` are not above the limit.
 
-    Bit i of the uint64 is set for number i; NaN is not above anything, and nothing is above NaN.
+    Bit i of the uint64 is set for number i. ``values`` is float32[q, m] or int32[q, m], the limit of the same type; NaN
+    is not above anything, and nothing is above NaN.
     """
 
     def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
         row = row_of(context, builder, signature.args[0], args[0], args[1])
         numbers = load(builder, row, args[2], None, GLANCE)
-        near = builder.fcmp_unordered("<=", numbers, splat(builder, args[3], GLANCE))
-        return builder.bitcast(near, I64)
+        compare = builder.fcmp_unordered if row.dtype == types.float32 else builder.icmp_signed
+        return builder.bitcast(compare("<=", numbers, splat(builder, args[3], GLANCE)), I64)
 
-    return types.uint64(values, types.intp, types.intp, types.float32), emit
+    return types.uint64(values, types.intp, types.intp, values.dtype), emit
 
 
 @intrinsic
