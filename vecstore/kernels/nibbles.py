@@ -214,12 +214,24 @@ def span_sums(codes: U8, planes: Int, tables: U8, query: Int, block: Int, blocks
 
 
 @kernel
+def extremes(table: F32) -> tuple[np.float32, np.float32]:
+    """Give the smallest and the largest of float32[16], four at a time."""
+    a, b, c, d = table[0], table[1], table[2], table[3]
+    e, f, g, h = a, b, c, d
+    for entry in range(4, ENTRIES, 4):
+        p, q, r, s = table[entry], table[entry + 1], table[entry + 2], table[entry + 3]
+        a, b, c, d = min(a, p), min(b, q), min(c, r), min(d, s)
+        e, f, g, h = max(e, p), max(f, q), max(g, r), max(h, s)
+    return min(min(a, b), min(c, d)), max(max(e, f), max(g, h))
+
+
+@kernel
 def round_tables(tables: F32, rounded: U8, steps: F32, bases: F32) -> None:
     """Round tables float32[q, 2 W, 16] to whole steps above the smallest entry of each table.
 
-    ``add_nibble_sums`` adds the entries of eight tables, those of the same place in four times four columns, in a byte:
-    the widest range of such eight sums has :data:`LARGEST_SUM` steps. An entry is about the smallest of its table + step
-    * rounded, and ``bases`` holds the sum of the smallest ones, in order.
+    ``add_nibble_sums`` adds the entries of eight tables in a byte: those of four columns, each four after the one
+    before. The widest range of such a sum has :data:`LARGEST_SUM` steps. An entry is about the smallest of its table +
+    step * rounded, and ``bases`` holds the sum of the smallest ones, in order.
 
     Parameters
     ----------
@@ -234,9 +246,7 @@ def round_tables(tables: F32, rounded: U8, steps: F32, bases: F32) -> None:
     for query in range(len(tables)):
         widest, base = np.float32(0), np.float32(0)
         for code in range(tables.shape[1]):
-            low, high = tables[query, code, 0], tables[query, code, 0]
-            for entry in range(1, ENTRIES):
-                low, high = min(low, tables[query, code, entry]), max(high, tables[query, code, entry])
+            low, high = extremes(tables[query, code])
             if code % (2 * GROUP_COLUMNS) == 0:
                 ranges[:] = 0
             segment = (code >> 1) & 3
@@ -251,6 +261,14 @@ def round_tables(tables: F32, rounded: U8, steps: F32, bases: F32) -> None:
             for entry in range(ENTRIES):
                 above = np.rint((tables[query, code, entry] - lowest[code]) / divisor)
                 rounded[query, code & 1, code >> 1, entry] = np.int64(min(above, np.float32(LARGEST_SUM)))
+
+
+@kernel
+def product_steps(totals: F32, largest: np.float32, steps: F32, bases: F32) -> None:
+    """Turn steps and bases for sums over set bits into those for products with v = 2 u - ``largest``, in place."""
+    for query in range(len(steps)):
+        steps[query] = np.float32(2) * steps[query]
+        bases[query] = largest * (np.float32(2) * bases[query] - totals[query])
 
 
 @kernel
@@ -465,7 +483,9 @@ def largest_sum(limit: np.float32, base: np.float32, step: np.float32) -> np.int
     A value is two roundings off, each at most 2^-24 of the numbers that are added; what is given allows for more.
     """
     wide = np.float64(step)
-    most = (np.float64(limit) - np.float64(base)) / wide + 1e-6 * (abs(np.float64(limit)) + abs(np.float64(base))) / wide
+    most = (np.float64(limit) - np.float64(base)) / wide + 1e-6 * (
+        abs(np.float64(limit)) + abs(np.float64(base))
+    ) / wide
     # Infinite where the limit is, and NaN where nothing is known or no entry counts.
     return np.int32(max(most, -2.0) + 1 if most < 2.0**30 else 2.0**31 - 1)
 

@@ -96,9 +96,9 @@ def push_block(distances: F32, first_row: Int, heaps: U64) -> None:
                 near &= near - one
                 offer(heap, distances[query, place], first_row + place)
                 limit = distance_of(heap[0])
-        for place in range(whole, width):
-            if not distances[query, place] > limit:
-                offer(heap, distances[query, place], first_row + place)
+        for rest in range(whole, width):
+            if not distances[query, rest] > limit:
+                offer(heap, distances[query, rest], first_row + rest)
                 limit = distance_of(heap[0])
 
 

@@ -197,7 +197,7 @@ class PqTable(ArrayTable):
         part_tables(self._columns, given, metric is Metric.L2, tables)
         exact = NibbleSums(self.codes, frozen(tables), bias)
         steps = rounded(exact.tables)
-        quick = NibbleSteps(self.codes, steps.tables, steps.steps, frozen(steps.bases + bias))
+        quick = NibbleSteps(self.codes, steps.tables, frozen(steps.steps), frozen(steps.bases + bias))
         return KernelScorer(self.shape.rows, len(given), exact, quick, scanned=quick)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:

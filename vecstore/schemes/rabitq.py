@@ -218,7 +218,7 @@ class RabitqTable(ArrayTable):
         totals = np.empty(n_queries, np.float32)
         nibbles.subset_sums(prepared.queries, tables, totals)
         steps = rounded(frozen(tables))
-        largest = np.float32((1 << self.scheme.bits) - 1)
+        nibbles.product_steps(totals, np.float32((1 << self.scheme.bits) - 1), steps.steps, steps.bases)
         exact = PlaneProducts(
             self.codes, self.scales, self.norms, frozen(tables), frozen(totals), prepared.offsets, *prepared[2:]
         )
@@ -228,8 +228,8 @@ class RabitqTable(ArrayTable):
             self.norms,
             steps.tables,
             self.scheme.bits,
-            frozen(2 * steps.steps),
-            frozen(largest * (2 * steps.bases - totals)),
+            frozen(steps.steps),
+            frozen(steps.bases),
             prepared.offsets,
             *prepared[2:],
         )

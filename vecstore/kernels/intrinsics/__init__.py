@@ -56,6 +56,7 @@ copy_span = intrinsic(_ROWS, "copy_span")
 decode_row = intrinsic(_ROWS, "decode_row")
 expand_lanes = intrinsic(_ROWS, "expand_lanes")
 mix_lanes = intrinsic(_ROWS, "mix_lanes")
+mix_spans = intrinsic(_ROWS, "mix_spans")
 multiply_rows = intrinsic(_ROWS, "multiply_rows")
 add_nibble_sums = intrinsic(_SHUFFLES, "add_nibble_sums")
 dot = intrinsic(_SUMS, "dot")
@@ -90,6 +91,7 @@ __all__ = [
     "integer_dot",
     "load_word",
     "mix_lanes",
+    "mix_spans",
     "multiply_matrix",
     "multiply_rows",
     "not_above",

@@ -177,3 +177,17 @@ def mix_lanes(typingctx: Any, values: Any, place: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(values, types.intp), emit
+
+
+@intrinsic
+def mix_spans(typingctx: Any, values: Any, first: Any, second: Any) -> Any:
+    """Put a + b and a - b in the places of a and b, sixteen of ``values`` float32[m] from each of two places on."""
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        row = vector_row(context, builder, signature.args[0], args[0])
+        a, b = (load(builder, row, place, None) for place in args[1:])
+        store(builder, row, args[1], None, builder.fadd(a, b))
+        store(builder, row, args[2], None, builder.fsub(a, b))
+        return context.get_dummy_value()
+
+    return types.void(values, types.intp, types.intp), emit

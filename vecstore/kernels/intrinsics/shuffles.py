@@ -190,8 +190,9 @@ def add_nibble_sums(
     shift: Any,
     sums: Any,
 ) -> Any:
-    """Add to ``sums``, or write there, what tables say of the codes of the rows of ``count`` blocks from ``block`` on, times ``2^shift``.
+    """Add to ``sums``, or write there, what tables say of the codes of rows, times ``2^shift``.
 
+    The rows are those of ``count`` blocks from ``block`` on.
     ``queries`` is a tuple of one number, or of :data:`TILE` consecutive ones; query i adds to ``sums[i]``. Row r of a
     block adds ``tables[query, 0, t, low] + tables[query, 1, t, high]`` for each of ``n_columns`` columns, where low and
     high are the halves of the byte ``codes[block, column + c, r]`` and t is ``table_column + c``.
