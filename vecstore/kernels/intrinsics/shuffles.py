@@ -161,10 +161,20 @@ def _block_sums(builder: Builder, blocks: list[Row], tables: list[tuple[Row, Row
         clear("few")
 
     clear("few", "both", "odd")
+    if not any(has_feature(name) for name in ("avx512bw", "avx2", "ssse3", "neon")):
+        # An emulated shuffle is much code, so it is there once.
+        with steps(builder, length, BLOCK) as offset:
+            add(offset, tail_mask(builder, builder.sub(length, offset), BLOCK))
+            widen()
+        return [[(builder.load(total.both), builder.load(total.odd)) for total in own] for own in totals]
     grouped = builder.and_(length, I64(-GROUP_COLUMNS * _SHUFFLED))
     with steps(builder, grouped, GROUP_COLUMNS * _SHUFFLED) as start:
-        for offset in range(0, GROUP_COLUMNS * _SHUFFLED, BLOCK):
-            add(builder.add(start, I64(offset)), None)
+        if has_feature("avx512bw"):
+            for offset in range(0, GROUP_COLUMNS * _SHUFFLED, BLOCK):
+                add(builder.add(start, I64(offset)), None)
+        else:
+            with steps(builder, I64(GROUP_COLUMNS * _SHUFFLED), BLOCK) as offset:
+                add(builder.add(start, offset), None)
         widen()
     whole = builder.and_(length, I64(-BLOCK))
     with builder.if_then(builder.icmp_signed("<", grouped, length)):
