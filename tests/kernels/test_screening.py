@@ -7,6 +7,7 @@ import pytest
 
 from tests import reference
 from vecstore import schemes
+from vecstore.index import exact
 from vecstore.index.exact import exact_search
 from vecstore.kernels import screening, topk
 from vecstore.kernels.compiling import frozen
@@ -85,7 +86,15 @@ def test_float32_rows(rng, make, metric, dim):
     check("full", rows, queries, metric, rng)
 
 
-@pytest.mark.parametrize("name", ["float16", "int8", "int16", "alpt"])
+#: Rows whose distances have an offset for each query: behind a transform, and with one scale for the table.
+WITH_OFFSETS = (
+    {"scheme": "transformed", "inner": {"scheme": "full"}, "transform": "centre"},
+    {"scheme": "transformed", "inner": {"scheme": "int8", "scales": "table"}, "transform": "centre"},
+    {"scheme": "int16", "scales": "table"},
+)
+
+
+@pytest.mark.parametrize("name", ["float16", "int8", "int16", "alpt", *WITH_OFFSETS], ids=str)
 @pytest.mark.parametrize("make", [plain, near_ties, cancelling, of_all_lengths])
 @pytest.mark.parametrize("metric", [Metric.L2, Metric.IP])
 def test_stored_forms(rng, name, make, metric):
@@ -150,6 +159,26 @@ def test_search_takes_the_screen_for_many_queries(rng, monkeypatch):
         np.testing.assert_array_equal(together[place], np.concatenate([one[place] for one in alone]))
 
 
+@pytest.mark.parametrize("name", ["full", "int8"])
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_screen_that_lets_all_rows_pass_is_given_up(rng, monkeypatch, name, chosen):
+    """Where all rows are equally far, only the rows of the first call are scored one by one."""
+    monkeypatch.setattr(exact, "_CALL_ROWS", 512)
+    rows = np.repeat(unit_rows(rng.standard_normal((1, 24), dtype=np.float32)), 3_000, axis=0)
+    queries = unit_rows(rng.standard_normal((9, 24), dtype=np.float32))
+    rows[2_900] = queries[4]
+    scorer = schemes.from_config(name).fit(rows).scorer(queries, Metric.L2)
+    asked = rng.permutation(3_000) if chosen else 3_000
+    heaps = topk.new_heaps(9, 10)
+    kept = frozen(asked) if chosen else None
+    assert exact._screen_all(screen_of(scorer.operands), scorer.operands, 3_000, kept, heaps) <= 1_024
+    found = np.empty((9, 3_000), np.float32)
+    scorer.gather(np.arange(3_000), found)
+    expected = reference.nearest(found, 10, np.arange(3_000))
+    for mine, theirs in zip(exact_search(scorer, 9, asked, 10), expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_it_passes_few_rows(rng):
     """A screen that let everything pass would give the same answers, slowly: with the last limit, few rows pass."""
     rows = frozen(unit_rows(rng.standard_normal((PANEL_ROWS * 40, 96), dtype=np.float32)))
@@ -162,8 +191,13 @@ def test_it_passes_few_rows(rng):
         for query in range(LANES):
             furthest = np.uint64(topk.pack(distances[query, -1], rows_found[query, -1]))
             screen.limits[2, query] = screening._limit(screen, query, furthest)
-        block = screening._new_block(len(rows))
-        screening._measure(screen, stored, 0, block._replace(numbers=np.arange(len(rows))))
+        block = screening._Block(
+            np.arange(len(rows)),
+            np.empty(len(rows), np.int32),
+            np.empty((3, len(rows)), np.float32),
+            np.empty(PANEL_ROWS, np.uint32),
+        )
+        screening._measure(screen, stored, 0, block)
         passed = np.zeros(LANES, np.int64)
         for first in range(0, len(rows), PANEL_ROWS):
             run_hits(stored, first, screen.panels, 0, block.starts, block.lines, screen.limits, block.masks)

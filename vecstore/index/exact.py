@@ -18,14 +18,20 @@ __all__ = ["exact_search", "scored_again"]
 #: Distances kept at a time: 256 KiB, which stay in the second-level cache until they are ranked.
 _BLOCK_CELLS = 65_536
 _MIN_BLOCK_ROWS = 64
-#: At most so many rows at a time where kernels rank distances: 64 KiB a query stay in the second-level cache.
-_FUSED_ROWS = 16_384
+#: Distances kept at a time where kernels rank them: 16 KiB, which stay in the nearest cache; and at least so many rows,
+#: because a group of queries is ranked before the next.
+_FUSED_CELLS = 4_096
+_MIN_FUSED_ROWS = 512
 #: Fewer queries are quicker without a screen, which takes sixteen at a time.
 _SCREENED_QUERIES = 6
 #: At least so many rows for each of the k nearest, or a screen lets too many pass.
 _SCREENED_SHARE = 50
-#: Rows of a call of the kernel, where their numbers are needed.
-_CALL_ROWS = 16_384
+#: Rows of a call of the screen's kernel.
+_CALL_ROWS = 4_096
+#: A screen that lets more than this share pass costs more than it saves: what passes is scored row by row.
+_USELESS_SHARE = 0.25
+#: Rows before that is looked at, as a multiple of k.
+_SETTLED_FACTOR = 16
 
 
 def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tuple[I64, F32]:
@@ -64,11 +70,11 @@ def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tup
     screen = None
     if operands is not None and n_queries >= _SCREENED_QUERIES and total >= max(PANEL_ROWS, _SCREENED_SHARE * k):
         screen = screening.screen_of(operands)
+    start = 0
     # Scorers say what is wrong with rows that are not in the table.
-    if operands is None or screen is None or (kept is not None and first_outside(kept, len(screen.rows)) >= 0):
-        _score_all(scorer, n_queries, total, kept, heaps)
-    else:
-        _screen_all(screen, operands, total, kept, heaps)
+    if screen is not None and operands is not None and (kept is None or first_outside(kept, len(screen.rows)) < 0):
+        start = _screen_all(screen, operands, total, kept, heaps)
+    _score_all(scorer, n_queries, start, total, kept, heaps)
     return topk.drain(heaps)
 
 
@@ -79,29 +85,37 @@ def scored_again(rows: I64, finer: Scorer, k: int) -> tuple[I64, F32]:
     return topk.nearest_rows(rows, distances, k)
 
 
-def _screen_all(screen: Screen, operands: Operands, total: int, kept: I64 | None, heaps: U64) -> None:
-    """Offer to the heaps what a screen lets pass."""
-    if kept is None and screening.is_direct(screen):
-        screening.screen_span(screen, operands, 0, total, heaps)
-        return
-    buffer = screening.new_buffer(screen)
+def _screen_all(screen: Screen, operands: Operands, total: int, kept: I64 | None, heaps: U64) -> int:
+    """Offer to the heaps what a screen lets pass; give where it was of no more use, and rows are to be scored.
+
+    Where rows are equally far from a query, none is sure not to be among its nearest.
+    """
+    direct = kept is None and screening.is_direct(screen)
+    buffer = None if direct else screening.new_buffer(screen)
     start = 0
     while start < total:
         stop = total if total - start < _CALL_ROWS + PANEL_ROWS else start + _CALL_ROWS
-        rows = frozen(np.arange(start, stop)) if kept is None else kept[start:stop]
-        screening.screen_rows(screen, operands, rows, buffer, heaps)
+        if buffer is None:
+            scored = screening.screen_span(screen, operands, start, stop, heaps)
+        else:
+            rows = frozen(np.arange(start, stop)) if kept is None else kept[start:stop]
+            scored = screening.screen_rows(screen, operands, rows, buffer, heaps)
+        # The first rows are all scored, whatever the screen.
+        if start >= _SETTLED_FACTOR * heaps.shape[1] and scored > _USELESS_SHARE * len(heaps) * (stop - start):
+            return stop
         start = stop
+    return total
 
 
-def _score_all(scorer: Scorer, n_queries: int, total: int, kept: I64 | None, heaps: U64) -> None:
-    """Offer all distances to the heaps."""
-    step = max(_MIN_BLOCK_ROWS, _BLOCK_CELLS // max(1, n_queries))
+def _score_all(scorer: Scorer, n_queries: int, first: int, total: int, kept: I64 | None, heaps: U64) -> None:
+    """Offer all distances to the heaps, from the row ``first`` on."""
     if kept is None and scorer.operands is not None and n_queries:
-        step = max(_MIN_BLOCK_ROWS, min(step, _FUSED_ROWS))
-        distance.nearest(scorer.operands, 0, total, np.empty(n_queries * step, np.float32), heaps)
+        span = max(_MIN_FUSED_ROWS, _FUSED_CELLS // n_queries)
+        distance.nearest(scorer.operands, first, total, np.empty(n_queries * span, np.float32), heaps)
         return
+    step = max(_MIN_BLOCK_ROWS, _BLOCK_CELLS // max(1, n_queries))
     cells = np.empty(n_queries * min(step, total), np.float32)
-    for start in range(0, total, step):
+    for start in range(first, total, step):
         stop = min(start + step, total)
         block = cells[: n_queries * (stop - start)].reshape(n_queries, stop - start)
         if kept is None:

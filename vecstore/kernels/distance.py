@@ -2,7 +2,8 @@
 
 ``distance(operands, query, row)`` is resolved when a kernel is compiled, by the *class* of the operands: each is a
 named tuple of the arrays that one way of scoring needs. They live beside their arithmetic, one module a family, each
-with a table ``DISTANCES`` and, where it has better than the defaults, ``TILES``, ``PREFETCHES`` and ``SCANS``.
+with a table ``DISTANCES`` and, where it has better than the defaults, ``TILES``, ``PREFETCHES``, ``SCANS`` and
+``RANKS``.
 A new stored form adds a class to a family, or a family to the tables below, and no loop.
 
 Distances are as in :class:`vecstore.types.Metric`; smaller is nearer. ``bias`` is 0 for ``ip`` and 1 for ``cosine``,
@@ -77,6 +78,14 @@ def scan_group(operands: Operands, first: Int, last: Int, start: Int, stop: Int,
     raise NotImplementedError("scan_group() exists in compiled kernels only")
 
 
+def rank_group(operands: Operands, first: Int, last: Int, start: Int, stop: Int, cells: F32, heaps: U64) -> None:
+    """Offer the rows start..stop to the heaps of queries first..last; only compiled code may call it.
+
+    ``cells`` float32[q, stop - start] is scratch.
+    """
+    raise NotImplementedError("rank_group() exists in compiled kernels only")
+
+
 def _shifted(operands: Any, query: Any, row: Any) -> Any:
     return operands.offsets[query] + distance(operands.inner, query, row)
 
@@ -111,6 +120,7 @@ class _Tables(NamedTuple):
     tiles: dict[Any, Any]
     prefetches: dict[Any, Any]
     scans: dict[Any, Any]
+    ranks: dict[Any, Any]
 
 
 @cache
@@ -142,6 +152,7 @@ def _tables() -> _Tables:
             Shifted: _prefetch_inner,
         },
         scans={**dict.fromkeys(distances, _scan_rows), Shifted: _scan_shifted, **nibbles.SCANS, **hamming.SCANS},
+        ranks={**dict.fromkeys(distances, _rank_distances), **nibbles.RANKS},
     )
 
 
@@ -185,9 +196,19 @@ def _scan_shifted(operands: Any, first: Any, last: Any, start: Any, stop: Any, o
             out[query, place] = operands.offsets[query] + out[query, place]
 
 
+def _rank_distances(operands: Any, first: Any, last: Any, start: Any, stop: Any, cells: Any, heaps: Any) -> Any:
+    scan_group(operands, first, last, start, stop, cells)
+    push_block(cells[first:last], start, heaps[first:last])
+
+
 @overload(scan_group)
 def _choose_scan(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:  # noqa: ARG001
     return _tables().scans.get(class_of(operands))
+
+
+@overload(rank_group)
+def _choose_rank(operands: Any, first: Any, last: Any, start: Any, stop: Any, cells: Any, heaps: Any) -> Any:  # noqa: ARG001
+    return _tables().ranks.get(class_of(operands))
 
 
 @kernel
@@ -204,15 +225,17 @@ def scan(operands: Operands, start: int, stop: int, out: F32) -> None:
 def nearest(operands: Operands, start: int, stop: int, cells: F32, heaps: U64) -> None:
     """Offer the rows start..stop to ``heaps`` uint64[q, k], a few at a time.
 
-    ``cells`` float32[m] has room for the distances of q queries to those few.
+    ``cells`` float32[m] has room for the distances of q queries to those few. Each group of queries is ranked while its
+    distances are in the nearest cache.
     """
     n_queries = len(heaps)
     span = len(cells) // n_queries
     for low in range(start, stop, span):
         high = min(low + span, stop)
         block = cells[: n_queries * (high - low)].reshape(n_queries, high - low)
-        scan(operands, low, high, block)
-        push_block(block, low, heaps)
+        for first in range(0, n_queries, QUERY_GROUP):
+            last = min(first + QUERY_GROUP, n_queries)
+            rank_group(operands, first, last, low, high, block, heaps)
 
 
 @kernel

@@ -9,8 +9,8 @@ A code may be four bits of a *plane*: numbers of B bits are B planes of W column
 and the table says what each four of them add. Then the sum over all planes, each times its power of two, is the inner
 product with the numbers.
 
-For one row at a time there are tables of floats; for blocks they are rounded to whole steps of 0..127, which makes
-every sum an exact integer.
+For one row at a time there are tables of floats; for blocks they are rounded to whole steps that fit a byte, which
+makes every sum an exact integer.
 """
 
 from __future__ import annotations
@@ -19,20 +19,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecstore.kernels.compiling import Int, class_of, inlined, kernel, overload
+from vecstore.kernels.compiling import Int, class_of, kernel, overload
 from vecstore.kernels.intrinsics import (
-    LARGEST_ENTRY,
+    GLANCE,
+    GROUP_COLUMNS,
     MAX_COLUMNS,
     TILE,
     add_nibble_sums,
+    count_ones,
     dot,
+    not_above,
 )
-from vecstore.types import F32, I32, I64, U8
+from vecstore.kernels.topk import distance_of, offer
+from vecstore.types import F32, I32, I64, U8, U64
 
 #: Rows of a block.
 BLOCK_ROWS = 16
 #: Entries of a table.
 ENTRIES = 16
+#: Steps that the entries of eight tables may add up to: each may be half a step more, and all fit a byte.
+LARGEST_SUM = 247
 #: Rows summed before their distances are written.
 SPAN_ROWS = 512
 
@@ -184,46 +190,48 @@ def step_sum(codes: U8, planes: Int, tables: U8, query: Int, row: Int) -> np.int
     return np.int32(total)
 
 
-@inlined
-def group_sums(codes: U8, planes: Int, tables: U8, query: Int, group: Any, sums: I32, number: Int) -> None:
-    """Add :func:`step_sum` of one block or of four to ``sums`` int32[1 or 4, m], from block ``number`` of it on."""
-    width = codes.shape[1] // planes
-    place = number * BLOCK_ROWS
-    for plane in range(planes):
-        for column in range(0, width, MAX_COLUMNS):
-            n_columns = min(MAX_COLUMNS, width - column)
-            first = plane * width + column
-            if len(sums) == TILE:
-                queries = (query, query + 1, query + 2, query + 3)
-                add_nibble_sums(codes, group, first, tables, queries, column, n_columns, plane, sums, place)
-            else:
-                add_nibble_sums(codes, group, first, tables, (query,), column, n_columns, plane, sums, place)
-
-
 @kernel
 def span_sums(codes: U8, planes: Int, tables: U8, query: Int, block: Int, blocks: Int, sums: I32) -> None:
     """Write :func:`step_sum` of ``blocks`` blocks from ``block`` on into ``sums`` int32[1 or 4, 16 blocks].
 
     Four rows of ``sums`` are for four queries.
     """
-    sums[:] = 0
-    number = 0
-    while number < blocks:
-        if number + TILE <= blocks:
-            first = block + number
-            group_sums(codes, planes, tables, query, (first, first + 1, first + 2, first + 3), sums, number)
-            number += TILE
-        else:
-            group_sums(codes, planes, tables, query, (block + number,), sums, number)
-            number += 1
+    width = codes.shape[1] // planes
+    for plane in range(planes):
+        for column in range(0, width, MAX_COLUMNS):
+            n_columns = min(MAX_COLUMNS, width - column)
+            first = plane * width + column
+            if len(sums) == TILE:
+                queries = (query, query + 1, query + 2, query + 3)
+                if first == 0:
+                    add_nibble_sums(codes, block, blocks, first, tables, queries, column, n_columns, (), sums)
+                else:
+                    add_nibble_sums(codes, block, blocks, first, tables, queries, column, n_columns, (plane,), sums)
+            elif first == 0:
+                add_nibble_sums(codes, block, blocks, first, tables, (query,), column, n_columns, (), sums)
+            else:
+                add_nibble_sums(codes, block, blocks, first, tables, (query,), column, n_columns, (plane,), sums)
+
+
+@kernel
+def extremes(table: F32) -> tuple[np.float32, np.float32]:
+    """Give the smallest and the largest of float32[16], four at a time."""
+    a, b, c, d = table[0], table[1], table[2], table[3]
+    e, f, g, h = a, b, c, d
+    for entry in range(4, ENTRIES, 4):
+        p, q, r, s = table[entry], table[entry + 1], table[entry + 2], table[entry + 3]
+        a, b, c, d = min(a, p), min(b, q), min(c, r), min(d, s)
+        e, f, g, h = max(e, p), max(f, q), max(g, r), max(h, s)
+    return min(min(a, b), min(c, d)), max(max(e, f), max(g, h))
 
 
 @kernel
 def round_tables(tables: F32, rounded: U8, steps: F32, bases: F32) -> None:
     """Round tables float32[q, 2 W, 16] to whole steps above the smallest entry of each table.
 
-    The largest range of all tables of a query has 127 steps. An entry is about the smallest of its table + step *
-    rounded, and ``bases`` holds the sum of the smallest ones, in order.
+    ``add_nibble_sums`` adds the entries of eight tables in a byte: those of four columns, each four after the one
+    before. The widest range of such a sum has :data:`LARGEST_SUM` steps. An entry is about the smallest of its table +
+    step * rounded, and ``bases`` holds the sum of the smallest ones, in order.
 
     Parameters
     ----------
@@ -233,29 +241,74 @@ def round_tables(tables: F32, rounded: U8, steps: F32, bases: F32) -> None:
     steps, bases : float32[q]
         Out.
     """
+    lowest = np.empty(tables.shape[1], np.float32)
+    ranges = np.empty(4, np.float32)
     for query in range(len(tables)):
         widest, base = np.float32(0), np.float32(0)
         for code in range(tables.shape[1]):
-            widest = max(widest, tables[query, code].max() - tables[query, code].min())
-            base += tables[query, code].min()
-        step = widest / np.float32(LARGEST_ENTRY)
+            low, high = extremes(tables[query, code])
+            if code % (2 * GROUP_COLUMNS) == 0:
+                ranges[:] = 0
+            segment = (code >> 1) & 3
+            ranges[segment] += high - low
+            widest = max(widest, ranges[segment])
+            lowest[code] = low
+            base += low
+        step = widest / np.float32(LARGEST_SUM)
         divisor = step if step > 0 else np.float32(np.inf)
         steps[query], bases[query] = step, base
         for code in range(tables.shape[1]):
-            lowest = tables[query, code].min()
             for entry in range(ENTRIES):
-                above = np.rint((tables[query, code, entry] - lowest) / divisor)
-                rounded[query, code & 1, code >> 1, entry] = np.int64(min(above, np.float32(LARGEST_ENTRY)))
+                above = np.rint((tables[query, code, entry] - lowest[code]) / divisor)
+                rounded[query, code & 1, code >> 1, entry] = np.int64(min(above, np.float32(LARGEST_SUM)))
 
 
 @kernel
-def subset_sums(queries: F32, tables: F32) -> None:
+def product_steps(totals: F32, largest: np.float32, steps: F32, bases: F32) -> None:
+    """Turn steps and bases for sums over set bits into those for products with v = 2 u - ``largest``, in place."""
+    for query in range(len(steps)):
+        steps[query] = np.float32(2) * steps[query]
+        bases[query] = largest * (np.float32(2) * bases[query] - totals[query])
+
+
+@kernel
+def part_tables(columns: F32, queries: F32, squared: bool, tables: F32) -> None:
+    """Write what the 16 centroids of each part add to the distance: squared distances, or minus the inner products.
+
+    Parameters
+    ----------
+    columns : float32[M, w, 16]
+        Centroids of each part side by side, so that their distances grow together, element after element.
+    queries : float32[q, M w]
+    squared : bool
+    tables : float32[q, 2 W, 16]
+        Out; zeros past the last part.
+    """
+    n_parts, width, _ = columns.shape
+    tables[:] = 0
+    for query in range(len(queries)):
+        for part in range(n_parts):
+            table = tables[query, part]
+            for element in range(width):
+                value, column = queries[query, part * width + element], columns[part, element]
+                if squared:
+                    for entry in range(ENTRIES):
+                        table[entry] += (value - column[entry]) * (value - column[entry])
+                else:
+                    for entry in range(ENTRIES):
+                        table[entry] -= value * column[entry]
+
+
+@kernel
+def subset_sums(queries: F32, tables: F32, totals: F32) -> None:
     """Write for each four numbers of float32[q, d] queries the sums of all subsets into ``tables`` float32[q, 2 W, 16].
 
-    Bit t of an entry's number says that number t of the four is in; numbers past d are 0.
+    Bit t of an entry's number says that number t of the four is in; numbers past d are 0. ``totals`` float32[q] gets
+    the sums of whole queries, four by four.
     """
     dim = queries.shape[1]
     for query in range(len(queries)):
+        totals[query] = 0
         for code in range(tables.shape[1]):
             tables[query, code, 0] = 0
             for bit in range(4):
@@ -263,6 +316,7 @@ def subset_sums(queries: F32, tables: F32) -> None:
                 value = queries[query, place] if place < dim else np.float32(0)
                 for entry in range(1 << bit):
                     tables[query, code, entry + (1 << bit)] = tables[query, code, entry] + value
+            totals[query] += tables[query, code, ENTRIES - 1]
 
 
 @kernel
@@ -422,6 +476,61 @@ def scan_steps(operands: Any, first: Any, last: Any, start: Any, stop: Any, out:
             query += len(sums)
 
 
+@kernel
+def largest_sum(limit: np.float32, base: np.float32, step: np.float32) -> np.int32:
+    """Give what sums are not above whose :func:`stepped` value is not above the limit, or NaN.
+
+    A value is two roundings off, each at most 2^-24 of the numbers that are added; what is given allows for more.
+    """
+    wide = np.float64(step)
+    most = (np.float64(limit) - np.float64(base)) / wide + 1e-6 * (
+        abs(np.float64(limit)) + abs(np.float64(base))
+    ) / wide
+    # Infinite where the limit is, and NaN where nothing is known or no entry counts.
+    return np.int32(max(most, -2.0) + 1 if most < 2.0**30 else 2.0**31 - 1)
+
+
+@kernel
+def push_sums(sums: I32, line: Int, start: Int, stop: Int, first_row: Int, base: Any, step: Any, heap: U64) -> None:
+    """Offer the rows of ``sums[line, start:stop]``, the first of which is ``first_row``, to a heap uint64[k]."""
+    one = np.uint64(1)
+    most = largest_sum(distance_of(heap[0]), base, step)
+    place = start
+    while place < stop:
+        # The last ones are taken together with some that have had their turn, where there are as many.
+        begin = max(min(place, stop - GLANCE), 0)
+        near = not_above(sums, line, begin, most) & bits_between(place - begin, stop - begin)
+        while near:
+            found = begin + np.int64(count_ones((near & (~near + one)) - one))
+            near &= near - one
+            offer(heap, stepped(sums[line, found], base, step), first_row + found - start)
+            most = largest_sum(distance_of(heap[0]), base, step)
+        place = begin + GLANCE
+
+
+@kernel
+def bits_between(first: Int, last: Int) -> np.uint64:
+    """Give a word whose bits first..last are set, of those below 64."""
+    every = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+    upper = every if last >= GLANCE else (np.uint64(1) << np.uint64(last)) - np.uint64(1)
+    return upper & (every << np.uint64(first))
+
+
+def rank_steps(operands: Any, first: Any, last: Any, start: Any, stop: Any, cells: Any, heaps: Any) -> Any:  # noqa: ARG001
+    """Offer the rows start..stop to the heaps of queries first..last; sums are compared before they are distances."""
+    tile, one = np.empty((TILE, SPAN_ROWS), np.int32), np.empty((1, SPAN_ROWS), np.int32)
+    for low in range(start - start % BLOCK_ROWS, stop, SPAN_ROWS):
+        begin, end = max(low, start), min(low + SPAN_ROWS, stop)
+        query = first
+        while query < last:
+            sums = tile if query + TILE <= last else one
+            span_sums(operands.codes, 1, operands.tables, query, low >> 4, (end - low + BLOCK_ROWS - 1) >> 4, sums)
+            for number in range(len(sums)):
+                base, step = operands.bases[query + number], operands.steps[query + number]
+                push_sums(sums, number, begin - low, end - low, begin, base, step, heaps[query + number])
+            query += len(sums)
+
+
 #: Class -> distance of one query to one row.
 DISTANCES = {
     NibbleSums: nibble_sums_distance,
@@ -432,3 +541,5 @@ DISTANCES = {
 }
 #: Class -> distances of a span of rows, where that is not done row by row.
 SCANS = {NibbleSteps: scan_steps, PlaneSteps: scan_steps, PlaneBounds: scan_steps}
+#: Class -> ranking of a span of rows, where that is not done distance by distance.
+RANKS = {NibbleSteps: rank_steps}

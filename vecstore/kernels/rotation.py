@@ -18,6 +18,7 @@ import numpy as np
 
 from vecstore.kernels.compiling import Int, kernel
 from vecstore.kernels.hashing import mix
+from vecstore.kernels.intrinsics import LANES, mix_lanes, mix_spans
 from vecstore.types import F32
 
 #: Rounds of flipping and mixing; even, so that both ends of a row are treated alike.
@@ -32,8 +33,8 @@ def flip_signs(row: F32, turn: Int, salt: Int) -> None:
     for first in range(0, len(row), _WORD_BITS):
         bits = mix((turn << 32) + first // _WORD_BITS, salt)
         for place in range(first, min(first + _WORD_BITS, len(row))):
-            if (bits >> np.uint64(place - first)) & np.uint64(1):
-                row[place] = -row[place]
+            value = row[place]
+            row[place] = -value if (bits >> np.uint64(place - first)) & np.uint64(1) else value
 
 
 @kernel
@@ -41,11 +42,19 @@ def hadamard(block: F32) -> None:
     """Apply the Walsh-Hadamard transform over sqrt(m) to float32[m], m a power of two, in place."""
     size = len(block)
     half = 1
+    if size >= LANES:
+        for place in range(0, size, LANES):
+            mix_lanes(block, place)
+        half = LANES
     while half < size:
         for start in range(0, size, 2 * half):
-            for place in range(start, start + half):
-                a, b = block[place], block[place + half]
-                block[place], block[place + half] = a + b, a - b
+            if half >= LANES:
+                for place in range(start, start + half, LANES):
+                    mix_spans(block, place, place + half)
+            else:
+                for place in range(start, start + half):
+                    a, b = block[place], block[place + half]
+                    block[place], block[place + half] = a + b, a - b
         half *= 2
     scale = np.float32(1) / np.sqrt(np.float32(size))
     for place in range(size):

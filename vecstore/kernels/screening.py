@@ -18,7 +18,7 @@ import numpy as np
 
 from vecstore.kernels import quantise
 from vecstore.kernels.compiling import Int, frozen, kernel, overload
-from vecstore.kernels.distance import Operands, distance
+from vecstore.kernels.distance import Operands, Shifted, distance
 from vecstore.kernels.intrinsics import (
     LANES,
     PANEL_ROWS,
@@ -29,7 +29,7 @@ from vecstore.kernels.intrinsics import (
     panel_hits,
 )
 from vecstore.kernels.loading import has_feature
-from vecstore.kernels.numbers import CodesDot, CodesL2, PlainDot, PlainL2, ScaledDot, ScaledL2
+from vecstore.kernels.numbers import CodesDot, CodesL2, OffsetDot, OffsetL2, PlainDot, PlainL2, ScaledDot, ScaledL2
 from vecstore.kernels.topk import FREE, distance_of, pack, replace_largest
 from vecstore.types import F32, F64, I8, I16, I32, I64, U8, U16, U32, U64
 
@@ -166,9 +166,13 @@ def _offer(screen: Screen, operands: Operands, query: Int, row: Int, heaps: U64)
 
 
 @kernel
-def _screen_block(screen: Screen, operands: Operands, rows: Any, first: Int, block: _Block, heaps: U64) -> None:
-    """Offer the rows ``first`` and on of ``rows``, as many as the block's numbers, at least PANEL_ROWS."""
+def _screen_block(screen: Screen, operands: Operands, rows: Any, first: Int, block: _Block, heaps: U64) -> int:
+    """Offer the rows ``first`` and on of ``rows``, as many as the block's numbers, at least PANEL_ROWS.
+
+    Gives how many distances were computed.
+    """
     _measure(screen, rows, first, block)
+    scored = 0
     count = len(block.numbers)
     one = np.uint32(1)
     for panel in range(len(screen.panels)):
@@ -194,6 +198,8 @@ def _screen_block(screen: Screen, operands: Operands, rows: Any, first: Int, blo
                     mask &= mask - one
                     if query < len(heaps):
                         _offer(screen, operands, query, block.numbers[begin + number], heaps)
+                        scored += 1
+    return scored
 
 
 @kernel
@@ -215,8 +221,12 @@ def _new_block(size: int) -> _Block:
 
 
 @kernel
-def screen_span(screen: Screen, operands: Operands, start: int, stop: int, heaps: U64) -> None:
-    """Offer the rows start..stop, at least PANEL_ROWS, of a screen that :func:`is_direct` to the heaps."""
+def screen_span(screen: Screen, operands: Operands, start: int, stop: int, heaps: U64) -> int:
+    """Offer the rows start..stop, at least PANEL_ROWS, of a screen that :func:`is_direct` to the heaps.
+
+    Gives how many distances were computed.
+    """
+    scored = 0
     size = _block_rows(screen)
     block = _new_block(size + PANEL_ROWS)
     low = start
@@ -226,16 +236,19 @@ def screen_span(screen: Screen, operands: Operands, start: int, stop: int, heaps
         for place in range(count):
             numbers[place] = low + place
         part = _Block(numbers, block.starts, block.lines, block.masks)
-        _screen_block(screen, operands, screen.rows, low, part, heaps)
+        scored += _screen_block(screen, operands, screen.rows, low, part, heaps)
         low += count
+    return scored
 
 
 @kernel
-def screen_rows(screen: Screen, operands: Operands, rows: I64, buffer: F32 | I8, heaps: U64) -> None:
+def screen_rows(screen: Screen, operands: Operands, rows: I64, buffer: F32 | I8, heaps: U64) -> int:
     """Offer ``rows`` int64[m], at least PANEL_ROWS of them, all inside the table, to the heaps.
 
     They are brought into ``buffer`` (see :func:`new_buffer`) a block at a time, decoded where the screen wants floats.
+    Gives how many distances were computed.
     """
+    scored = 0
     size = _block_rows(screen)
     block = _new_block(size + PANEL_ROWS)
     low = 0
@@ -246,8 +259,9 @@ def screen_rows(screen: Screen, operands: Operands, rows: I64, buffer: F32 | I8,
             numbers[place] = rows[low + place]
             _bring(screen.rows, rows[low + place], buffer, place)
         part = _Block(numbers, block.starts, block.lines, block.masks)
-        _screen_block(screen, operands, buffer, 0, part, heaps)
+        scored += _screen_block(screen, operands, buffer, 0, part, heaps)
         low += count
+    return scored
 
 
 def new_buffer(screen: Screen) -> F32 | I8:
@@ -263,11 +277,17 @@ def is_direct(screen: Screen) -> bool:
 
 def is_screened(operands: Operands | None) -> bool:
     """Tell whether :func:`screen_of` gives a screen."""
-    return isinstance(operands, PlainDot | PlainL2 | ScaledDot | ScaledL2 | CodesDot | CodesL2)
+    inner = operands.inner if isinstance(operands, Shifted) else operands
+    offset = isinstance(inner, OffsetDot | OffsetL2)
+    return offset or isinstance(inner, PlainDot | PlainL2 | ScaledDot | ScaledL2 | CodesDot | CodesL2)
 
 
 def screen_of(operands: Operands | None) -> Screen | None:
     """Give the screen for operands of rows of numbers; None for others."""
+    if isinstance(operands, Shifted):
+        return _shifted(screen_of(operands.inner), operands.offsets)
+    if isinstance(operands, OffsetDot | OffsetL2):
+        return _shifted(screen_of(_without_offsets(operands)), operands.offsets)
     rows: F32 | U16 | I8 | I16
     if isinstance(operands, PlainDot | PlainL2):
         rows, scales = operands.rows, frozen(np.empty(0, np.float32))
@@ -333,6 +353,27 @@ def _asked(operands: Any, rounds: bool) -> _Asked:
         panels, units, errors = _code_panels(queries)
         return _Asked(panels, units, lengths, errors + (exact + 8 * _UNIT) * lengths)
     return _Asked(_float_panels(queries), np.ones(len(queries)), lengths, (exact + _sum_bound(dim + 16)) * lengths)
+
+
+def _without_offsets(operands: OffsetDot | OffsetL2) -> Operands:
+    """Give operands for the same distances less the queries' offsets."""
+    rows: Any = operands.rows
+    queries, none = operands.queries, np.float32(0)
+    squared = isinstance(operands, OffsetL2)
+    if rows.dtype == np.float32:
+        return PlainL2(rows, queries) if squared else PlainDot(rows, queries, none)
+    scales = frozen(np.full(len(rows), operands.scale, np.float32))
+    return ScaledL2(rows, scales, queries) if squared else ScaledDot(rows, scales, queries, none)
+
+
+def _shifted(screen: Screen | None, offsets: F32) -> Screen | None:
+    """Give the screen for distances D + offset, rounded: D is within so much of what is left without the offset."""
+    if screen is None:
+        return None
+    slack = screen.slack + 4 * _UNIT
+    wide = offsets.astype(np.float64)
+    constants = screen.constants + screen.factors * (screen.rate * wide - slack * np.abs(wide))
+    return screen._replace(constants=frozen(constants), slack=slack)
 
 
 def _sum_bound(count: int) -> float:

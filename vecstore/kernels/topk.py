@@ -10,16 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from vecstore.kernels.compiling import Int, frozen, kernel
-from vecstore.kernels.intrinsics import bits_float, float_bits
+from vecstore.kernels.intrinsics import GLANCE, bits_float, count_ones, float_bits, not_above
 from vecstore.types import F32, I64, U64
 
 #: Sorts behind every candidate; marks a free place.
 FREE = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 #: Rows must be below this: the last number is taken by FREE.
 MAX_ROWS = 2**32 - 1
-
-#: Distances compared with the limit before any is looked at closely; nearly all of them are above it.
-GLANCE = 64
 
 _SIGN = np.uint32(0x8000_0000)
 _ALL = np.uint32(0xFFFF_FFFF)
@@ -69,38 +66,40 @@ def replace_largest(heap: U64, key: np.uint64) -> None:
     heap[place] = key
 
 
-@kernel
-def all_above(distances: F32, limit: np.float32) -> bool:
-    """Tell whether all of float32[m] are above the limit; a loop without branches, which compares many at a time."""
-    above = True
-    for place in range(len(distances)):
-        above &= distances[place] > limit
-    return above
-
-
 def new_heaps(n_queries: int, k: int) -> U64:
     """Give empty heaps uint64[n_queries, k] for :func:`push_block` and :func:`push_rows`; k must be at least 1."""
     return np.full((n_queries, k), FREE, np.uint64)
 
 
 @kernel
-def push_block(distances: F32, first_row: int, heaps: U64) -> None:
+def offer(heap: U64, distance: np.float32, row: Int) -> None:
+    """Keep a row if it is among the nearest."""
+    key = pack(distance, row)
+    if key < heap[0]:
+        replace_largest(heap, key)
+
+
+@kernel
+def push_block(distances: F32, first_row: Int, heaps: U64) -> None:
     """Offer ``distances`` float32[q, m] of rows first_row, first_row + 1, ... to the heaps."""
+    one = np.uint64(1)
+    width = distances.shape[1]
+    whole = width - width % GLANCE
     for query in range(distances.shape[0]):
         heap = heaps[query]
         limit = distance_of(heap[0])
-        for start in range(0, distances.shape[1], GLANCE):
-            part = distances[query, start : start + GLANCE]
-            if all_above(part, limit):
-                continue
-            for place in range(len(part)):
-                # FREE reads as NaN, for which no comparison holds; equal distances need the full key.
-                if part[place] > limit:
-                    continue
-                key = pack(part[place], first_row + start + place)
-                if key < heap[0]:
-                    replace_largest(heap, key)
-                    limit = distance_of(heap[0])
+        for start in range(0, whole, GLANCE):
+            # FREE reads as NaN, which nothing is above; equal distances need the full key.
+            near = not_above(distances, query, start, limit)
+            while near:
+                place = start + np.int64(count_ones((near & (~near + one)) - one))
+                near &= near - one
+                offer(heap, distances[query, place], first_row + place)
+                limit = distance_of(heap[0])
+        for rest in range(whole, width):
+            if not distances[query, rest] > limit:
+                offer(heap, distances[query, rest], first_row + rest)
+                limit = distance_of(heap[0])
 
 
 @kernel
@@ -110,11 +109,8 @@ def push_rows(distances: F32, rows: I64, heaps: U64) -> None:
         heap = heaps[query]
         limit = distance_of(heap[0])
         for place in range(distances.shape[1]):
-            if distances[query, place] > limit:
-                continue
-            key = pack(distances[query, place], rows[place])
-            if key < heap[0]:
-                replace_largest(heap, key)
+            if not distances[query, place] > limit:
+                offer(heap, distances[query, place], rows[place])
                 limit = distance_of(heap[0])
 
 
@@ -139,9 +135,7 @@ def rank_own_rows(distances: F32, rows: I64, heaps: U64, nearest: I64, nearest_d
         for place in range(distances.shape[1]):
             if rows[query, place] < 0:
                 continue
-            key = pack(distances[query, place], rows[query, place])
-            if key < heap[0]:
-                replace_largest(heap, key)
+            offer(heap, distances[query, place], rows[query, place])
         sort_heap(heap)
     unpack(heaps, nearest, nearest_distances)
 

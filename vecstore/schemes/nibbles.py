@@ -35,7 +35,10 @@ def code_rows(codes: U8, rows: I64, count: int) -> U8:
 
 
 class RoundedTables(NamedTuple):
-    """Tables in whole steps, as scans use them; see :func:`vecstore.kernels.nibbles.round_tables`."""
+    """Tables in whole steps, as scans use them, frozen; steps and bases are not.
+
+    See :func:`vecstore.kernels.nibbles.round_tables`.
+    """
 
     tables: U8
     steps: F32
@@ -43,7 +46,7 @@ class RoundedTables(NamedTuple):
 
 
 def rounded(tables: F32) -> RoundedTables:
-    """Round tables float32[q, 2 W, 16]; all frozen."""
+    """Round tables float32[q, 2 W, 16]."""
     n_queries, codes, _ = tables.shape
     width = -(-codes // 2 // 4) * 4
     out = RoundedTables(
@@ -52,4 +55,4 @@ def rounded(tables: F32) -> RoundedTables:
         np.empty(n_queries, np.float32),
     )
     kernels.round_tables(tables, *out)
-    return RoundedTables(frozen(out.tables), frozen(out.steps), frozen(out.bases))
+    return out._replace(tables=frozen(out.tables))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import lookup, tiers
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.nibbles import ENTRIES, NibbleSteps, NibbleSums
+from vecstore.kernels.nibbles import ENTRIES, NibbleSteps, NibbleSums, part_tables
 from vecstore.kernels.part_sums import PartSums
 from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape
@@ -174,6 +174,7 @@ class PqTable(ArrayTable):
         self.shape = shape
         self.codebook = codebook
         self.codes = codes
+        self._columns = frozen(codebook.transpose(0, 2, 1))
 
     def take(self, rows: I64, out: F32) -> None:
         """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
@@ -185,19 +186,18 @@ class PqTable(ArrayTable):
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once: tables of what each centroid adds."""
         given = frozen(queries_matrix(queries, self.shape.dim))
-        parts, centroids, _ = self.codebook.shape
-        tables = np.empty((len(given), parts, centroids), np.float32)
         bias = np.float32(0) if metric is Metric.L2 else bias_of(metric)
-        fill = tiers.squared_distances if metric is Metric.L2 else tiers.negative_dots
-        fill(self.codebook, given, tables)
         if self.scheme.bits == 8:
+            tables = np.empty((len(given), *self.codebook.shape[:2]), np.float32)
+            fill = tiers.squared_distances if metric is Metric.L2 else tiers.negative_dots
+            fill(self.codebook, given, tables)
             sums = PartSums(frozen(tables), self.codes, bias)
             return KernelScorer(self.shape.rows, len(given), sums, sums)
-        padded = np.zeros((len(given), 2 * self.codes.shape[1], ENTRIES), np.float32)
-        padded[:, :parts] = tables
-        exact = NibbleSums(self.codes, frozen(padded), bias)
+        tables = np.empty((len(given), 2 * self.codes.shape[1], ENTRIES), np.float32)
+        part_tables(self._columns, given, metric is Metric.L2, tables)
+        exact = NibbleSums(self.codes, frozen(tables), bias)
         steps = rounded(exact.tables)
-        quick = NibbleSteps(self.codes, steps.tables, steps.steps, frozen(steps.bases + bias))
+        quick = NibbleSteps(self.codes, steps.tables, frozen(steps.steps), frozen(steps.bases + bias))
         return KernelScorer(self.shape.rows, len(given), exact, quick, scanned=quick)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:

@@ -215,11 +215,10 @@ class RabitqTable(ArrayTable):
         prepared = self._prepared(queries_matrix(queries, self.shape.dim), metric)
         n_queries, codes = len(prepared.queries), 2 * -(-self.shape.dim // 8)
         tables = np.empty((n_queries, codes, nibbles.ENTRIES), np.float32)
-        nibbles.subset_sums(prepared.queries, tables)
-        # The last entry of a table is the sum of its four numbers.
-        totals = np.cumsum(tables[:, :, -1], axis=1, dtype=np.float32)[:, -1]
+        totals = np.empty(n_queries, np.float32)
+        nibbles.subset_sums(prepared.queries, tables, totals)
         steps = rounded(frozen(tables))
-        largest = np.float32((1 << self.scheme.bits) - 1)
+        nibbles.product_steps(totals, np.float32((1 << self.scheme.bits) - 1), steps.steps, steps.bases)
         exact = PlaneProducts(
             self.codes, self.scales, self.norms, frozen(tables), frozen(totals), prepared.offsets, *prepared[2:]
         )
@@ -229,8 +228,8 @@ class RabitqTable(ArrayTable):
             self.norms,
             steps.tables,
             self.scheme.bits,
-            frozen(2 * steps.steps),
-            frozen(largest * (2 * steps.bases - totals)),
+            frozen(steps.steps),
+            frozen(steps.bases),
             prepared.offsets,
             *prepared[2:],
         )

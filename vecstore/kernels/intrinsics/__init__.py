@@ -19,7 +19,15 @@ They are named here and defined in modules that are imported when a kernel has t
 from __future__ import annotations
 
 from vecstore.kernels.compiling import intrinsic
-from vecstore.kernels.intrinsics.sizes import CACHE_LINE, LANES, LARGEST_ENTRY, MAX_COLUMNS, PANEL_ROWS, TILE
+from vecstore.kernels.intrinsics.sizes import (
+    CACHE_LINE,
+    GLANCE,
+    GROUP_COLUMNS,
+    LANES,
+    MAX_COLUMNS,
+    PANEL_ROWS,
+    TILE,
+)
 
 _HALVES = "vecstore.kernels.intrinsics.halves"
 _MATRICES = "vecstore.kernels.intrinsics.matrices"
@@ -38,6 +46,7 @@ count_differing = intrinsic(_MEMORY, "count_differing")
 count_ones = intrinsic(_MEMORY, "count_ones")
 float_bits = intrinsic(_MEMORY, "float_bits")
 load_word = intrinsic(_MEMORY, "load_word")
+not_above = intrinsic(_MEMORY, "not_above")
 prefetch_element = intrinsic(_MEMORY, "prefetch_element")
 prefetch_row = intrinsic(_MEMORY, "prefetch_row")
 panel_hits = intrinsic(_PANELS, "panel_hits")
@@ -46,6 +55,8 @@ copy_row = intrinsic(_ROWS, "copy_row")
 copy_span = intrinsic(_ROWS, "copy_span")
 decode_row = intrinsic(_ROWS, "decode_row")
 expand_lanes = intrinsic(_ROWS, "expand_lanes")
+mix_lanes = intrinsic(_ROWS, "mix_lanes")
+mix_spans = intrinsic(_ROWS, "mix_spans")
 multiply_rows = intrinsic(_ROWS, "multiply_rows")
 add_nibble_sums = intrinsic(_SHUFFLES, "add_nibble_sums")
 dot = intrinsic(_SUMS, "dot")
@@ -56,8 +67,9 @@ squared_distance_tile = intrinsic(_SUMS, "squared_distance_tile")
 
 __all__ = [
     "CACHE_LINE",
+    "GLANCE",
+    "GROUP_COLUMNS",
     "LANES",
-    "LARGEST_ENTRY",
     "MAX_COLUMNS",
     "PANEL_ROWS",
     "TILE",
@@ -78,8 +90,11 @@ __all__ = [
     "halves_squared_distance",
     "integer_dot",
     "load_word",
+    "mix_lanes",
+    "mix_spans",
     "multiply_matrix",
     "multiply_rows",
+    "not_above",
     "panel_hits",
     "prefetch_element",
     "prefetch_row",

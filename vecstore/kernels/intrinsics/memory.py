@@ -26,7 +26,7 @@ from vecstore.kernels.intrinsics.emitting import (
     store,
     vector_row,
 )
-from vecstore.kernels.intrinsics.sizes import CACHE_LINE
+from vecstore.kernels.intrinsics.sizes import CACHE_LINE, GLANCE
 from vecstore.kernels.loading import has_feature
 
 #: Words of 64 bits in a vector.
@@ -108,6 +108,23 @@ def count_below(typingctx: Any, values: Any, start: Any, stop: Any, bound: Any) 
         return builder.load(total)
 
     return types.intp(values, types.intp, types.intp, types.intp), emit
+
+
+@intrinsic
+def not_above(typingctx: Any, values: Any, line: Any, place: Any, limit: Any) -> Any:
+    """Tell which of the :data:`GLANCE` numbers ``values[line, place:]`` are not above the limit.
+
+    Bit i of the uint64 is set for number i. ``values`` is float32[q, m] or int32[q, m], the limit of the same type; NaN
+    is not above anything, and nothing is above NaN.
+    """
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        row = row_of(context, builder, signature.args[0], args[0], args[1])
+        numbers = load(builder, row, args[2], None, GLANCE)
+        compare = builder.fcmp_unordered if row.dtype == types.float32 else builder.icmp_signed
+        return builder.bitcast(compare("<=", numbers, splat(builder, args[3], GLANCE)), I64)
+
+    return types.uint64(values, types.intp, types.intp, values.dtype), emit
 
 
 @intrinsic

@@ -14,6 +14,7 @@ from vecstore.kernels.intrinsics.emitting import (
     F32_LANES,
     I1,
     I16,
+    I32,
     I64,
     Builder,
     Value,
@@ -154,3 +155,39 @@ def expand_lanes(typingctx: Any, values: Any, first: Any, bits: Any, out: Any, p
         return context.get_dummy_value()
 
     return types.void(values, types.intp, types.uint64, out, types.intp, types.intp), emit
+
+
+@intrinsic
+def mix_lanes(typingctx: Any, values: Any, place: Any) -> Any:
+    """Apply the first four steps of the Walsh-Hadamard transform to sixteen of ``values`` float32[m] from ``place`` on.
+
+    A step puts a + b and a - b in the places of a and b, which are 1, 2, 4 or 8 apart.
+    """
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        row = vector_row(context, builder, signature.args[0], args[0])
+        mixed = load(builder, row, args[1], None)
+        undefined = ir.Constant(F32_LANES, ir.Undefined)
+        for apart in (1, 2, 4, 8):
+            order = ir.Constant(ir.VectorType(I32, LANES), [lane ^ apart for lane in range(LANES)])
+            signs = ir.Constant(F32_LANES, [-1.0 if lane & apart else 1.0 for lane in range(LANES)])
+            others = builder.shuffle_vector(mixed, undefined, order)
+            mixed = builder.fadd(others, builder.fmul(mixed, signs))
+        store(builder, row, args[1], None, mixed)
+        return context.get_dummy_value()
+
+    return types.void(values, types.intp), emit
+
+
+@intrinsic
+def mix_spans(typingctx: Any, values: Any, first: Any, second: Any) -> Any:
+    """Put a + b and a - b in the places of a and b, sixteen of ``values`` float32[m] from each of two places on."""
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        row = vector_row(context, builder, signature.args[0], args[0])
+        a, b = (load(builder, row, place, None) for place in args[1:])
+        store(builder, row, args[1], None, builder.fadd(a, b))
+        store(builder, row, args[2], None, builder.fsub(a, b))
+        return context.get_dummy_value()
+
+    return types.void(values, types.intp, types.intp), emit
