@@ -18,6 +18,7 @@ PLAIN = {
     "autodim": "begin.*after_step",
     "autosrh": "begin.*after_step",
     "dedup": "begin",
+    "dedup+int8": "begin",
     "deeplight": "begin.*after_step",
     "int16": "after_step",
     "int8": "after_step",
