@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import marshal
 import os
 import sys
 import uuid
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from vecstore.kernels.loading import processor
@@ -96,8 +96,13 @@ def _source(function: Callable[..., Any]) -> bytes:
     file = Path(function.__code__.co_filename)
     if file.is_relative_to(_HOME):
         return b""
-    # What was typed in has no file.
-    return _digest(file.read_bytes() if file.is_file() else marshal.dumps(function.__code__))
+    return _digest(file.read_bytes() if file.is_file() else _typed_in(function.__code__).encode())
+
+
+def _typed_in(code: CodeType) -> str:
+    """Give what stands for the source of a function that has no file."""
+    constants = [_typed_in(value) if isinstance(value, CodeType) else value for value in code.co_consts]
+    return repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants))
 
 
 def _digest(data: bytes) -> bytes:
