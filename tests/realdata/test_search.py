@@ -89,8 +89,11 @@ def test_mlanthology_finds_the_paper_of_a_title(mlanthology):
     """The known-item task: the shipped reference for exact search is recall@10 0.643 of the paper itself."""
     _, loaded, docs = mlanthology
     hits = docs.search(loaded.queries, K, ef=EF["mlanthology"], columns=["key", "year"])
+    exact = docs.search(loaded.queries, K, exact=True)
     own = np.arange(len(loaded.queries))[:, None]
-    assert abs(float((hits.ids == own).any(axis=1).mean()) - 0.643) < 0.005
+    assert abs(float((exact.ids == own).any(axis=1).mean()) - 0.643) < 0.002
+    # A walk with a recall of 0.99 may miss one in a hundred of these papers too.
+    assert float((hits.ids == own).any(axis=1).mean()) > 0.643 * 0.99 - 0.002
     assert hits.metadata.num_rows == hits.counts.sum()
 
 
