@@ -13,7 +13,7 @@ from vecstore.cli.options import examples
     short_help="Compile kernels ahead of time, for images.",
     epilog=examples(
         "vecstore warmup --metric cosine",
-        "VECSTORE_CACHE=/opt/vecstore vecstore warmup --scheme int8 --scheme float16 --metric cosine",
+        "VECSTORE_CACHE=/var/cache/vecstore vecstore warmup --scheme int8 --scheme float16 --metric cosine",
     ),
 )
 @click.option("--scheme", "schemes", metavar="NAME", multiple=True, help="A scheme of collections; all by default.")
