@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.kernels import hamming as kernels
-from vecstore.kernels import nibbles
+from vecstore.kernels import nibble_tables, nibbles
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.hamming import BLOCK_ROWS, SignCounts, SignProducts
 from vecstore.schemes.array_table import ArrayTable
@@ -129,7 +129,7 @@ class BinaryTable(ArrayTable):
         constants = squares + np.float32(1) if metric is Metric.L2 else np.full(len(given), bias_of(metric))
         weight = np.float32(-2 if metric is Metric.L2 else -1)
         tables = np.empty((len(given), 16 * self.words.shape[1], nibbles.ENTRIES), np.float32)
-        nibbles.subset_sums(given, tables, np.empty(len(given), np.float32))
+        nibble_tables.subset_sums(given, tables, np.empty(len(given), np.float32))
         signed = (weight * self._size) * (tables + tables - tables[:, :, -1:])
         exact = SignProducts(self.words, frozen(signed), frozen(constants))
         lengths = weight * np.sqrt(squares)

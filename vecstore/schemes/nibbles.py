@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vecstore.kernels import nibbles as kernels
+from vecstore.kernels import nibble_tables
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.nibbles import BLOCK_ROWS, ENTRIES
 from vecstore.types import F32, I64, U8
@@ -37,7 +37,7 @@ def code_rows(codes: U8, rows: I64, count: int) -> U8:
 class RoundedTables(NamedTuple):
     """Tables in whole steps, as scans use them, frozen; steps and bases are not.
 
-    See :func:`vecstore.kernels.nibbles.round_tables`.
+    See :func:`vecstore.kernels.nibble_tables.round_tables`.
     """
 
     tables: U8
@@ -54,5 +54,5 @@ def rounded(tables: F32) -> RoundedTables:
         np.empty(n_queries, np.float32),
         np.empty(n_queries, np.float32),
     )
-    kernels.round_tables(tables, *out)
+    nibble_tables.round_tables(tables, *out)
     return out._replace(tables=frozen(out.tables))

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import lookup, tiers
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.nibbles import ENTRIES, NibbleSteps, NibbleSums, part_tables
+from vecstore.kernels.nibble_tables import part_tables
+from vecstore.kernels.nibbles import ENTRIES, NibbleSteps, NibbleSums
 from vecstore.kernels.part_sums import PartSums
 from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, Scheme, TableShape

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.kernels import nibbles
+from vecstore.kernels import nibble_tables, nibbles
 from vecstore.kernels import rabitq as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.hashing import derived_salts
@@ -216,9 +216,9 @@ class RabitqTable(ArrayTable):
         n_queries, codes = len(prepared.queries), 2 * -(-self.shape.dim // 8)
         tables = np.empty((n_queries, codes, nibbles.ENTRIES), np.float32)
         totals = np.empty(n_queries, np.float32)
-        nibbles.subset_sums(prepared.queries, tables, totals)
+        nibble_tables.subset_sums(prepared.queries, tables, totals)
         steps = rounded(frozen(tables))
-        nibbles.product_steps(totals, np.float32((1 << self.scheme.bits) - 1), steps.steps, steps.bases)
+        nibble_tables.product_steps(totals, np.float32((1 << self.scheme.bits) - 1), steps.steps, steps.bases)
         exact = PlaneProducts(
             self.codes, self.scales, self.norms, frozen(tables), frozen(totals), prepared.offsets, *prepared[2:]
         )
