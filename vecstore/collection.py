@@ -40,13 +40,14 @@ from vecstore.metadata import as_metadata, conform, schema_of
 from vecstore.schemes import Scheme
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.requested import requested
-from vecstore.search import Found, joined, search_view
+from vecstore.search import Found, joined, search_alone, search_view
 from vecstore.segment import Segment
 from vecstore.storage import delta
 from vecstore.storage.catalog import CollectionStore
 from vecstore.storage.environment import Environment, Transaction
 from vecstore.types import (
     F32,
+    I64,
     Hits,
     IdArray,
     Metadata,
@@ -341,6 +342,10 @@ class EmbeddedCollection:
         if view.settings.metric is Metric.COSINE:
             matrix = unit_rows(matrix, name="queries")
         condition, kept = _checked(where, view), _columns(view, columns)
+        if len(matrix) == 1 and condition is None and not kept:
+            found_alone = search_alone(view, matrix, k, effort)
+            if found_alone is not None:
+                return _hits_alone(view, *found_alone)
 
         def search_part(part: F32) -> Found:
             return search_view(view, part, k, where=condition, effort=effort, together=len(matrix))
@@ -457,6 +462,12 @@ def _scan(
             metadata = source.source.metadata(part, columns).combine_chunks() if columns else pa.table({})
             data.update({name: metadata.column(name).combine_chunks() for name in columns})
             yield pa.RecordBatch.from_pydict(data)
+
+
+def _hits_alone(view: View, rows: I64, distances: F32) -> Hits:
+    """Turn the rows of the only query and the only source, one for each place, into ids."""
+    ids = view.sources[0].source.ids(rows[0])
+    return Hits(ids.reshape(rows.shape), distances, np.array([rows.shape[1]]))
 
 
 def _hits(view: View, found: Found, columns: dict[str, str]) -> Hits:

@@ -58,9 +58,11 @@ class Effort:
         """Give the effort for a recall above 0; one of 1 is an exact search."""
         return cls(exact=True) if recall == 1 else cls(recall=recall)
 
-    def or_recall(self, recall: float | None) -> Effort:
-        """Give the effort for ``recall`` where this one says nothing."""
-        return Effort.reaching(recall) if recall is not None and self == Effort() else self
+    def resolved(self, recall: float | None, ef: int) -> Effort:
+        """Give the effort for ``recall``, or else that of ``ef``, where this one says nothing."""
+        if self.ef is not None or self.recall is not None or self.exact or self.funnel:
+            return self
+        return Effort(ef=ef) if recall is None else Effort.reaching(recall)
 
 
 def as_effort(ef: Any, recall: Any, exact: bool, funnel: Any) -> Effort:
@@ -72,18 +74,18 @@ def as_effort(ef: Any, recall: Any, exact: bool, funnel: Any) -> Effort:
         One of them is out of range, or ``recall`` or ``funnel`` is given beside another.
     """
     width = None if ef is None else as_count(ef, name="ef", limit=MAX_EF)
+    if recall is None and funnel is None:
+        return Effort(ef=width, exact=bool(exact))
     given = {"exact": exact, "ef": width is not None, "recall": recall is not None, "funnel": funnel is not None}
     asked = [name for name, is_given in given.items() if is_given]
-    if len(asked) > 1 and asked != ["exact", "ef"]:
+    if len(asked) > 1:
         chosen, other = asked[-1], asked[0]
         raise InvalidArgumentError(
             f"{chosen}: a search takes either {chosen} or {other}; {chosen} chooses the effort itself", field=chosen
         )
     if funnel is not None:
         return Effort(funnel=_stages(funnel))
-    if recall is not None:
-        return Effort.reaching(as_recall(recall, name="recall"))
-    return Effort(ef=width, exact=bool(exact))
+    return Effort.reaching(as_recall(recall, name="recall"))
 
 
 def _stages(funnel: Any) -> tuple[Stage, ...]:

@@ -12,11 +12,13 @@ from vecstore.funnel import through_funnel
 from vecstore.index.bounded import refine_within
 from vecstore.index.exact import exact_search, scored_again
 from vecstore.index.hnsw import Graph
+from vecstore.index.prepared import PreparedWalk
+from vecstore.kernels.compiling import frozen
 from vecstore.kernels.scoring import Scorer
 from vecstore.kernels.screening import is_screened
 from vecstore.kernels.topk import count_found, nearest_rows
 from vecstore.schemes.base import CompressedTable
-from vecstore.schemes.scorer import bounding, coarse, quick
+from vecstore.schemes.scorer import bounding, coarse, quick, renewal, unchanged
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import RowSet, SourceView, View
@@ -98,23 +100,45 @@ def search_view(view: View, queries: F32, k: int, *, where: Filter | None, effor
     together : int
         Queries of the call that these are some of: many are scanned where a few would walk the graph.
     """
-    effort = effort.or_recall(view.settings.recall)
-    index = view.settings.index
-    usual = index.ef if index else 1
+    effort = _resolved(effort, view)
     parts = [
-        _search_source(
-            source,
-            queries,
-            k,
-            view.settings.metric,
-            where=where,
-            effort=effort,
-            usual=usual,
-            many=together >= MANY_QUERIES,
-        )
+        _search_source(source, queries, k, view.settings.metric, where=where, effort=effort, together=together)
         for source in view.sources
     ]
     return _merged(parts, len(queries), k)
+
+
+def search_alone(view: View, query: F32, k: int, effort: Effort) -> tuple[I64, F32] | None:
+    """Search for one query, without a filter, by a walk that an earlier search left ready.
+
+    This is the way of nearly every search of a service that asks for one query at a time.
+
+    Parameters
+    ----------
+    view : View
+        What to search.
+    query : float32[1, dim]
+        A unit row for cosine.
+    k : int
+    effort : Effort
+        As for :func:`search_view`, which this gives the answer of.
+
+    Returns
+    -------
+    rows : int64[1, k]
+        Rows of the only source, nearest first.
+    distances : float32[1, k]
+        None instead of both where the view has more sources, or there is no such walk.
+    """
+    sources = view.sources
+    found = _walked_as_before(sources[0], query, (k, _resolved(effort, view))) if len(sources) == 1 else None
+    return found if found is not None and found[0].shape[1] == k else None
+
+
+def _resolved(effort: Effort, view: View) -> Effort:
+    """Give the effort as the collection's settings have it where ``effort`` says nothing."""
+    index = view.settings.index
+    return effort.resolved(view.settings.recall, index.ef if index else 1)
 
 
 def _search_source(
@@ -125,10 +149,12 @@ def _search_source(
     *,
     where: Filter | None,
     effort: Effort,
-    usual: int,
-    many: bool,
+    together: int,
 ) -> tuple[I64, F32]:
-    """Give rows int64[q, m] (-1 for none) and distances of one source, m <= k; ``usual`` is the ef of the settings."""
+    """Give rows int64[q, m] (-1 for none) and distances of one source, m <= k."""
+    kind = k, effort
+    if together == 1 and where is None and (found := _walked_as_before(view, queries, kind)) is not None:
+        return found
     allowed = view.rows(where)
     if allowed.count == 0:
         return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
@@ -137,8 +163,10 @@ def _search_source(
     leading = source.leading(metric) if effort.funnel else None
     if leading is not None:
         return through_funnel(leading, source.finest, queries, metric, effort.funnel, _searched(allowed), k)
+    ef = _walk_width(source, allowed, k, effort, SCANNED_PER_EXPANDED)
     scorer = source.codes.scorer(queries, metric)
-    ef = _walk_width(source, scorer, allowed, k, effort, usual, many=many)
+    if ef is not None and together >= MANY_QUERIES and is_screened(scorer.traversal):
+        ef = _walk_width(source, allowed, k, effort, SCREENED_PER_EXPANDED)
     depth = _scan_width(source, k, effort) if ef is None else 0
     if depth is None:
         return exact_search(source.finest.scorer(queries, metric), len(queries), _searched(allowed), k)
@@ -153,27 +181,58 @@ def _search_source(
     if bounds is not None:
         bounds.rerank(rows, distances)
         return refine_within(*nearest_rows(rows, distances, depth), finer, k)
+    if together == 1 and where is None and allowed.is_all:
+        _leave_walk(view, metric, kind, k, ef, depth)
     if finer is scorer and scorer.traversal is scorer.operands:
         return nearest_rows(rows, distances, k)
     return scored_again(rows, finer, k)
 
 
-def _walk_width(
-    source: RowSource, scorer: Scorer, allowed: RowSet, k: int, effort: Effort, usual: int, *, many: bool
-) -> int | None:
-    """Give the ef of a graph walk; None where the rows are scanned instead."""
+def _walked_as_before(view: SourceView, query: F32, kind: tuple[int, Effort]) -> tuple[I64, F32] | None:
+    """Search for one query by a walk that an earlier search of this kind left; None where there is none."""
+    walk = view.walks.take(kind)
+    if walk is None:
+        return None
+    found = walk.search(query)
+    view.walks.give(kind, walk)
+    return found
+
+
+def _leave_walk(view: SourceView, metric: Metric, kind: tuple[int, Effort], k: int, ef: int, depth: int) -> None:
+    """Leave a walk that gives the answer of :func:`_search_source` to searches of this kind.
+
+    There is none for schemes that have to prepare anew for each query.
+    """
+    source = view.source
+    graph = source.graph
+    queries = np.zeros((1, source.codes.shape.dim), np.float32)
+    codes = source.codes.scorer(frozen(queries), metric)
+    finest = codes if source.finest is source.codes else source.finest.scorer(frozen(queries), metric)
+    renewals = renewal(codes), renewal(finest)
+    if graph is None or codes.traversal is None or None in renewals:
+        return
+    exact = None if finest is codes and codes.traversal is codes.operands else finest.operands
+    renew = [part for part in dict.fromkeys(renewals) if part is not None and part is not unchanged]
+    ef = max(ef, depth)
+    walk = PreparedWalk(
+        graph, len(source), queries, renew, traversal=codes.traversal, exact=exact, ef=ef, depth=depth, k=k
+    )
+    view.walks.give(kind, walk)
+
+
+def _walk_width(source: RowSource, allowed: RowSet, k: int, effort: Effort, per_expanded: int) -> int | None:
+    """Give the ef of a graph walk; None where the rows are scanned instead, ``per_expanded`` for a row expanded."""
     if effort.exact or source.graph is None or not source.codes.scheme.capabilities.graph:
         return None
     if effort.recall is None:
-        ef = effort.ef or usual
+        ef = effort.ef or 1
     else:
         measured = source.calibration.walk_effort(k, effort.recall) if source.calibration else None
         if measured is None:
             return None
         ef = measured if allowed.is_all else FILTERED_FACTOR * measured
     ef = max(ef, k)
-    screened = many and is_screened(scorer.traversal)
-    return None if _scan_is_cheaper(allowed, ef, SCREENED_PER_EXPANDED if screened else SCANNED_PER_EXPANDED) else ef
+    return None if _scan_is_cheaper(allowed, ef, per_expanded) else ef
 
 
 def _scan_width(source: RowSource, k: int, effort: Effort) -> int | None:

@@ -230,6 +230,11 @@ def as_queries(queries: Any, *, dim: int) -> F32:
     InvalidArgumentError
         As :func:`as_matrix`, or when there is no query at all.
     """
+    if type(queries) is np.ndarray and queries.dtype == np.float32 and queries.shape in ((dim,), (1, dim)):
+        # One query of the usual form: the checks below, which take as long as a search, would find it finite only.
+        flat = np.ascontiguousarray(queries.reshape(-1))
+        if math.isfinite(np.vdot(flat, flat)):
+            return flat.reshape(1, dim)
     array = _as_array(queries, dim, "queries")
     is_flat = array.ndim == 1 and array.size > 0
     matrix = as_matrix(array[np.newaxis] if is_flat else array, dim=dim, name="queries")

@@ -12,14 +12,20 @@ from pathlib import Path
 import numpy as np
 
 from vecstore.delta import Delta
+from vecstore.effort import Effort
 from vecstore.errors import CorruptionError
 from vecstore.filters import Filter
+from vecstore.index.prepared import PreparedWalk, Spares
 from vecstore.segment import CACHED_FILTERS, RowSource, Segment
 from vecstore.storage.catalog import TOMBSTONES, CollectionStore
 from vecstore.storage.environment import Environment, Transaction
 from vecstore.storage.records import CollectionRecord, Head, Manifest
 from vecstore.storage.tombstones import Tombstones
 from vecstore.types import I64, U64, Mask
+
+#: Pairs of k and effort for which walks are kept, and walks of each: threads that search at once without making one.
+PREPARED_KINDS = 8
+PREPARED_EACH = 16
 
 
 class RowSet:
@@ -50,12 +56,24 @@ class RowSet:
 
 
 class SourceView:
-    """A source with the deleted rows and columns of one commit."""
+    """A source with the deleted rows and columns of one commit.
+
+    Attributes
+    ----------
+    source : RowSource
+    dead : uint64[m]
+        Sequence numbers of the deleted rows.
+    columns : dict of str to str
+        Metadata columns and their types.
+    walks : Spares
+        Walks for one query a call, by k and effort, that searches leave for those after them.
+    """
 
     def __init__(self, source: RowSource, dead: U64, columns: dict[str, str]) -> None:
         self.source = source
         self.dead = dead
         self.columns = columns
+        self.walks: Spares[tuple[int, Effort], PreparedWalk] = Spares(PREPARED_KINDS, PREPARED_EACH)
         self._sets: OrderedDict[Filter, RowSet] = OrderedDict()
         self._lock = threading.Lock()
 

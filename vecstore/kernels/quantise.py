@@ -56,3 +56,15 @@ def squared_lengths(codes: I8, scales: F32, out: F32) -> None:
             code = np.int32(codes[row, column])
             total += code * code
         out[row] = np.float32(total) * np.float32(scales[row] * scales[row])
+
+
+@kernel
+def round_queries(queries: F32, codes: I8, scales: F32, sums: I32, lengths: F32) -> None:
+    """Write what walks over int8 codes need of ``queries`` float32[q, d].
+
+    That is their ``codes`` int8[q, d] and ``scales`` float32[q], 128 times the sums of the codes int32[q], and the
+    squared lengths float32[q] of the queries that the codes stand for.
+    """
+    quantise(queries, codes, scales, LARGEST)
+    corrections(codes, sums)
+    squared_lengths(codes, scales, lengths)

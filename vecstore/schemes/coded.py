@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -27,7 +27,7 @@ from vecstore.schemes.checks import (
     table_matrix,
 )
 from vecstore.schemes.fixed_size import FixedSizeScheme
-from vecstore.schemes.scorer import KernelScorer, bias_of
+from vecstore.schemes.scorer import KernelScorer, bias_of, unchanged
 from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = [
@@ -106,11 +106,12 @@ class RowScaledTable(ArrayTable):
             exact = ScaledL2(self.codes, self.scales, given)
         else:
             exact = ScaledDot(self.codes, self.scales, given, bias_of(metric))
-        return KernelScorer(self.shape.rows, len(given), exact, self._traversal(given, metric, exact))
+        traversal, renew = self._traversal(given, metric, exact)
+        return KernelScorer(self.shape.rows, len(given), exact, traversal, renew=renew)
 
-    def _traversal(self, queries: F32, metric: Metric, exact: Operands) -> Operands:  # noqa: ARG002
-        """Give the operands of graph walks; subclasses may have faster ones."""
-        return exact
+    def _traversal(self, queries: F32, metric: Metric, exact: Operands) -> tuple[Operands, Callable[[], None]]:  # noqa: ARG002
+        """Give the operands of graph walks, and what renews them; subclasses may have faster ones."""
+        return exact, unchanged
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``codes`` int8/int16[n, dim] and ``scales`` float32[n]."""
@@ -152,7 +153,7 @@ class TableScaledTable(ArrayTable):
             operands = OffsetL2(self.codes, self.scale[0], given, frozen(np.zeros(len(given), np.float32)))
         else:
             operands = OffsetDot(self.codes, self.scale[0], given, frozen(np.full(len(given), bias_of(metric))))
-        return KernelScorer(self.shape.rows, len(given), operands, operands)
+        return KernelScorer(self.shape.rows, len(given), operands, operands, renew=unchanged)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``codes`` int8/int16[n, dim] and ``scale`` float32[1]."""

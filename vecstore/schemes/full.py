@@ -17,7 +17,7 @@ from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, TableShape
 from vecstore.schemes.checks import queries_matrix, stored_arrays, table_matrix
 from vecstore.schemes.fixed_size import FixedSizeScheme
-from vecstore.schemes.scorer import KernelScorer, bias_of
+from vecstore.schemes.scorer import KernelScorer, bias_of, unchanged
 from vecstore.types import F32, I64, ArrayForm, Metric
 
 __all__ = ["Full", "FullTable"]
@@ -106,4 +106,4 @@ def plain_scorer(rows: NDArray[Any], queries: F32, metric: Metric) -> KernelScor
         operands = PlainL2(rows, frozen(queries))
     else:
         operands = PlainDot(rows, frozen(queries), bias_of(metric))
-    return KernelScorer(len(rows), len(queries), operands, operands)
+    return KernelScorer(len(rows), len(queries), operands, operands, renew=unchanged)

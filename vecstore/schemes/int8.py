@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 from typing import ClassVar, Literal
 
@@ -56,14 +57,28 @@ class Int8(IntegerScheme, frozen=True, kw_only=True, tag="int8"):
         return Int8Table(self, shape, codes, scales)
 
 
-def _room_for(matrix: F32) -> tuple[I8, F32]:
-    return np.empty(matrix.shape, np.int8), np.empty(len(matrix), np.float32)
-
-
 def _squared_lengths(codes: I8, scales: F32) -> F32:
     lengths = np.empty(len(codes), np.float32)
     kernels.squared_lengths(codes, scales, lengths)
     return frozen(lengths)
+
+
+class _RoundedQueries:
+    """Queries float32[q, d] rounded to int8, in arrays that are filled again when the queries have changed in place."""
+
+    def __init__(self, queries: F32) -> None:
+        self._queries = queries
+        count = len(queries)
+        codes, sums = np.empty(queries.shape, np.int8), np.empty(count, np.int32)
+        scales, lengths = np.empty(count, np.float32), np.empty(count, np.float32)
+        self._filled = codes, scales, sums, lengths
+        self.codes, self.scales, self.lengths = frozen(codes), frozen(scales), frozen(lengths)
+        self.corrections = frozen(sums)
+        self.fill()
+
+    def fill(self) -> None:
+        """Round the queries as they are now."""
+        kernels.round_queries(self._queries, *self._filled)
 
 
 class Int8Table(RowScaledTable):
@@ -86,22 +101,25 @@ class Int8Table(RowScaledTable):
         self._lengths: F32 | None = None
         self._lock = Lock()
 
-    def _traversal(self, queries: F32, metric: Metric, exact: Operands) -> Operands:  # noqa: ARG002
-        codes, scales = _room_for(queries)
-        kernels.quantise(frozen(queries), codes, scales, kernels.LARGEST)
-        return self._operands(frozen(codes), frozen(scales), metric)
+    def _traversal(
+        self,
+        queries: F32,
+        metric: Metric,
+        exact: Operands,  # noqa: ARG002
+    ) -> tuple[Operands, Callable[[], None]]:
+        rounded = _RoundedQueries(queries)
+        shared = (self.codes, self.scales, rounded.codes, rounded.scales, rounded.corrections)
+        if metric is Metric.L2:
+            return CodesL2(*shared, self._squared_row_lengths(), rounded.lengths), rounded.fill
+        return CodesDot(*shared, bias_of(metric)), rounded.fill
 
     def pairs(self, metric: Metric) -> Operands:
         """Give operands whose query number i is row i."""
-        return self._operands(self.codes, self.scales, metric)
-
-    def _operands(self, codes: I8, scales: F32, metric: Metric) -> Operands:
-        """Give operands for queries that are ``scales[q] * codes[q]``."""
-        corrections = np.empty(len(codes), np.int32)
-        kernels.corrections(codes, corrections)
-        shared = (self.codes, self.scales, codes, scales, frozen(corrections))
+        corrections = np.empty(len(self.codes), np.int32)
+        kernels.corrections(self.codes, corrections)
+        shared = (self.codes, self.scales, self.codes, self.scales, frozen(corrections))
         if metric is Metric.L2:
-            return CodesL2(*shared, self._squared_row_lengths(), _squared_lengths(codes, scales))
+            return CodesL2(*shared, self._squared_row_lengths(), self._squared_row_lengths())
         return CodesDot(*shared, bias_of(metric))
 
     def _squared_row_lengths(self) -> F32:

@@ -14,7 +14,17 @@ from vecstore.kernels.lookup import first_outside
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, Metric
 
-__all__ = ["CheckedScorer", "KernelScorer", "bias_of", "bounding", "check_rows", "coarse", "quick"]
+__all__ = [
+    "CheckedScorer",
+    "KernelScorer",
+    "bias_of",
+    "bounding",
+    "check_rows",
+    "coarse",
+    "quick",
+    "renewal",
+    "unchanged",
+]
 
 
 def coarse(scorer: Scorer) -> Scorer:
@@ -36,6 +46,15 @@ def bounding(scorer: Scorer) -> Scorer | None:
     if not isinstance(scorer, KernelScorer) or scorer.bounds is None:
         return None
     return scorer.with_operands(scorer.bounds())
+
+
+def renewal(scorer: Scorer) -> Callable[[], None] | None:
+    """Give what makes the scorer one of other queries, which were written over its own; None where nothing does."""
+    return scorer.renew if isinstance(scorer, KernelScorer) else None
+
+
+def unchanged() -> None:
+    """Do nothing: the renewal of operands in which nothing follows from the queries but the queries themselves."""
 
 
 def bias_of(metric: Metric) -> np.float32:
@@ -79,6 +98,8 @@ class KernelScorer:
     scanned : Operands, optional
         Arrays for scans without a finer copy, whose results are scored again with ``operands``; for codes whose exact
         distances take many times as long. Either ``traversal`` or ``operands``, which it is where not given.
+    renew : callable, optional
+        Computes again what in ``operands`` and ``traversal`` follows from queries that were changed in place.
     """
 
     def __init__(
@@ -89,11 +110,14 @@ class KernelScorer:
         traversal: Operands,
         bounds: Callable[[], Operands] | None = None,
         scanned: Operands | None = None,
+        *,
+        renew: Callable[[], None] | None = None,
     ) -> None:
         self.operands = operands
         self.traversal = traversal
         self.bounds = bounds
         self.scanned = operands if scanned is None else scanned
+        self.renew = renew
         self._n_rows = n_rows
         self._n_queries = n_queries
 

@@ -453,7 +453,7 @@ class _Gate:
     def leave(self) -> None:
         with self._condition:
             self._inside -= 1
-            if self._inside == 0:
+            if self._inside == 0 and self._waiting:
                 self._condition.notify_all()
 
     @contextmanager
