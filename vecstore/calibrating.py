@@ -17,7 +17,7 @@ from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import CompressedTable
 from vecstore.schemes.scorer import bounding, coarse, quick
-from vecstore.search import SCANNED_PER_EXPANDED, walk_depth
+from vecstore.search import SCANNED_PER_EXPANDED, are_rough, walk_depth
 from vecstore.types import F32, F64, I64, Metric
 
 __all__ = ["calibrate"]
@@ -60,7 +60,8 @@ def calibrate(
     truth = _without(exact_search(finer, len(rows), len(vectors), most + 1)[0], rows)[:, :most]
     sample = _Sample(rows, truth)
     scan = _scan_curves(scorer, finer, len(vectors), sample)
-    walk = [] if graph is None or scorer.traversal is None else _walk_curves(scorer, finer, graph, sample)
+    rough = finer is not scorer and are_rough(codes)
+    walk = [] if graph is None or scorer.traversal is None else _walk_curves(scorer, finer, graph, sample, rough=rough)
     return Calibration(queries=len(rows), walk=walk, scan=scan)
 
 
@@ -106,7 +107,7 @@ class _Sample:
         return recalls
 
 
-def _walk_curves(scorer: Scorer, finer: Scorer, graph: Graph, sample: _Sample) -> list[Curve]:
+def _walk_curves(scorer: Scorer, finer: Scorer, graph: Graph, sample: _Sample, *, rough: bool) -> list[Curve]:
     """Measure walks of growing width; a walk gives the recall for every k at once.
 
     What is scored again is in its true order afterwards, so a true neighbour is an answer if it is a candidate.
@@ -121,7 +122,7 @@ def _walk_curves(scorer: Scorer, finer: Scorer, graph: Graph, sample: _Sample) -
             break
         found = bypassing.search(scorer, len(sample.rows), ef + 1, ef + 1).rows
         for k, points in measured.items():
-            depth = k if is_exact else walk_depth(k, ef, bounded=bounded)
+            depth = k if is_exact else walk_depth(k, ef, rough=rough, bounded=bounded)
             if depth <= ef:
                 points.append((ef, sample.recalls(found, k, depth)))
         if all(points and _is_enough(points[-1][1]) for points in measured.values()):

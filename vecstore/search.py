@@ -26,7 +26,7 @@ from vecstore.view import RowSet, SourceView, View
 #: Survivors re-ranked on the finer copy, as a multiple of k, and at least so many.
 RERANK_FACTOR = 2
 RERANK_MIN = 24
-#: The same for scans of codes of less than a byte a number, which may be far off.
+#: The same for codes of less than a byte a number, which may be far off.
 COARSE_FACTOR = 10
 COARSE_MIN = 100
 #: Candidates that a scan keeps by the bounds of their distances, as a multiple of k, and at least so many; how many of
@@ -176,7 +176,8 @@ def _search_source(
         scan = scan_in_stages if effort.recall is None else scan_to_depth
         return scan(scorer, finer, len(queries), _searched(allowed), k, depth)
     bounds = bounding(scorer) if finer is not scorer else None
-    depth = min(walk_depth(k, ef, bounded=bounds is not None), allowed.count)
+    rough = finer is not scorer and are_rough(source.codes)
+    depth = min(walk_depth(k, ef, rough=rough, bounded=bounds is not None), allowed.count)
     rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, max(ef, depth))
     if bounds is not None:
         bounds.rerank(rows, distances)
@@ -244,19 +245,29 @@ def _scan_width(source: RowSource, k: int, effort: Effort) -> int | None:
     return source.calibration.scan_effort(k, effort.recall) if source.calibration else None
 
 
-def walk_depth(k: int, ef: int, *, bounded: bool) -> int:
-    """Give how many rows that a graph walk of width ``ef`` found are scored again; bounds choose among all of them."""
+def are_rough(codes: CompressedTable) -> bool:
+    """Tell whether the codes have less than a byte a number, so that the distances they give may be far off."""
+    return codes.nbytes < codes.shape.rows * codes.shape.dim
+
+
+def walk_depth(k: int, ef: int, *, rough: bool, bounded: bool) -> int:
+    """Give how many rows that a graph walk of width ``ef`` found are scored again.
+
+    They are more where codes are rough, as far as the walk found them; bounds choose among all of them.
+    """
     wanted = max(RERANK_FACTOR * k, RERANK_MIN)
-    return max(wanted, ef) if bounded else wanted
+    if bounded:
+        return max(wanted, ef)
+    return max(wanted, min(ef, max(COARSE_FACTOR * k, COARSE_MIN))) if rough else wanted
 
 
 def scan_depth(codes: CompressedTable, k: int, *, refined: bool) -> int:
     """Give how many rows that a quick scan of ``codes`` found are scored again.
 
-    On a finer copy (``refined``) they are more where codes have less than a byte a number: these may be far off, and
-    beside a scan it costs little. On the codes themselves only what the quick scan rounded is put right.
+    On a finer copy (``refined``) they are more where codes are rough, and beside a scan it costs little. On the codes
+    themselves only what the quick scan rounded is put right.
     """
-    if refined and codes.nbytes < codes.shape.rows * codes.shape.dim:
+    if refined and are_rough(codes):
         return max(COARSE_FACTOR * k, COARSE_MIN)
     return max(RERANK_FACTOR * k, RERANK_MIN)
 

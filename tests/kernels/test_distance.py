@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import reference
-from vecstore.kernels import distance, numbers
+from vecstore.kernels import distance, int4, numbers
 from vecstore.kernels.compiling import frozen
 
 DIMS = (1, 2, 3, 15, 16, 17, 31, 33, 48, 63, 64, 65, 100, 128, 384)
@@ -81,6 +81,50 @@ def test_integer_squared_distances(rng, dim):
     found = scanned(numbers.CodesL2(*map(frozen, arrays)), 5, 23)
     decoded = codes.astype(np.float64) * scales[:, None], queries.astype(np.float64) * query_scales[:, None]
     expected = reference.distances(*decoded, "l2")
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * expected.max())
+    assert (found >= 0).all()
+
+
+def rounded_halves(queries):
+    count, dim = queries.shape
+    codes = np.empty((count, 2 * -(-dim // 2)), np.int8)
+    scales, sums, lengths = (np.empty(count, np.float32) for _ in range(3))
+    int4.round_queries(frozen(queries), np.empty((count, dim), np.int8), codes, scales, sums, lengths)
+    return tuple(map(frozen, (codes, scales, sums, lengths)))
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_products_of_four_bits_are_exact_even_at_the_extremes(rng, dim):
+    packed = rng.integers(0, 256, (5, -(-dim // 2)), dtype=np.uint8)
+    packed[0] = 0xFF
+    asked = rng.integers(-127, 128, (3, dim)).astype(np.float32)
+    asked[0], asked[1], asked[2, 0] = 127, -127, 127
+    codes, scales, sums, _ = rounded_halves(asked)
+    np.testing.assert_array_equal(codes[:, :dim], asked)
+    zeros, ones = frozen(np.zeros(5, np.float32)), frozen(np.ones(5, np.float32))
+    operands = int4.RoundedHalvesDot(frozen(packed), zeros, ones, codes, scales, sums, zeros[:3])
+    values = np.hstack([packed & 15, packed >> 4])[:, :dim].astype(np.int64)
+    np.testing.assert_array_equal(scanned(operands, 3, 5), -(asked.astype(np.int64) @ values.T).astype(np.float32))
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_distances_of_rounded_queries_to_four_bits(rng, dim):
+    rows, queries = (rng.standard_normal((count, dim), dtype=np.float32) for count in (23, 5))
+    packed = np.empty((23, -(-dim // 2)), np.uint8)
+    offsets, steps, lengths = (np.empty(23, np.float32) for _ in range(3))
+    int4.quantise(frozen(rows), packed, offsets, steps)
+    int4.squared_lengths(frozen(packed), frozen(offsets), frozen(steps), dim, lengths)
+    stored = tuple(map(frozen, (packed, offsets, steps)))
+    codes, scales, sums, query_lengths = rounded_halves(queries)
+    values = np.hstack([packed & 15, packed >> 4])[:, :dim].astype(np.float64)
+    decoded = offsets[:, None] + steps[:, None] * values
+    asked = codes[:, :dim] * scales[:, None].astype(np.float64)
+    np.testing.assert_allclose(lengths, (decoded**2).sum(axis=1), rtol=1e-5, atol=1e-6)
+    constants = frozen(rng.standard_normal(5, dtype=np.float32))
+    found = scanned(int4.RoundedHalvesDot(*stored, codes, scales, sums, constants), 5, 23)
+    np.testing.assert_allclose(found, constants[:, None] - asked @ decoded.T, rtol=1e-4, atol=1e-5 * dim)
+    found = scanned(int4.RoundedHalvesL2(*stored, codes, scales, sums, frozen(lengths), query_lengths), 5, 23)
+    expected = reference.distances(decoded, asked, "l2")
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * expected.max())
     assert (found >= 0).all()
 

@@ -50,8 +50,9 @@ class Shifted(NamedTuple):
 Operands: TypeAlias = (
     "numbers.PlainDot | numbers.PlainL2 | numbers.ScaledDot | numbers.ScaledL2 | numbers.OffsetDot | "
     "numbers.OffsetL2 | numbers.CodesDot | numbers.CodesL2 | part_sums.TierSums | part_sums.PartSums | "
-    "int4.HalvesDot | int4.HalvesL2 | hamming.SignProducts | hamming.SignCounts | nibbles.NibbleSums | "
-    "nibbles.NibbleSteps | nibbles.PlaneProducts | nibbles.PlaneSteps | nibbles.PlaneBounds | Shifted"
+    "int4.HalvesDot | int4.HalvesL2 | int4.RoundedHalvesDot | int4.RoundedHalvesL2 | "
+    "hamming.SignProducts | hamming.SignCounts | nibbles.NibbleSums | nibbles.NibbleSteps | nibbles.PlaneProducts | "
+    "nibbles.PlaneSteps | nibbles.PlaneBounds | Shifted"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from vecstore.kernels import int4 as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
-from vecstore.kernels.int4 import HalvesDot, HalvesL2
+from vecstore.kernels.int4 import HalvesDot, HalvesL2, RoundedHalvesDot, RoundedHalvesL2
 from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, TableShape
 from vecstore.schemes.checks import check_magnitude, queries_matrix, stored_arrays, table_matrix
@@ -125,6 +126,8 @@ class Int4Table(ArrayTable):
         self.offsets = offsets
         self.steps = steps
         self.centroid = centroid
+        self._lengths: F32 | None = None
+        self._lock = Lock()
 
     def take(self, rows: I64, out: F32) -> None:
         """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
@@ -133,14 +136,66 @@ class Int4Table(ArrayTable):
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once: the centroid becomes a part of them."""
         given = frozen(queries_matrix(queries, self.shape.dim))
-        operands: Operands
+        asked = _Queries(given, self.centroid, metric)
+        rows = self.codes, self.offsets, self.steps
+        exact: Operands
+        quick: Operands
         if metric is Metric.L2:
-            operands = HalvesL2(self.codes, self.offsets, self.steps, frozen(given - self.centroid))
+            exact = HalvesL2(*rows, asked.moved)
+            quick = RoundedHalvesL2(*rows, *asked.rounded, self._squared_row_lengths(), asked.lengths)
         else:
-            constants = bias_of(metric) - products(frozen(self.centroid[None, :]), given)[:, 0]
-            operands = HalvesDot(self.codes, self.offsets, self.steps, given, frozen(constants))
-        return KernelScorer(self.shape.rows, len(given), operands, operands)
+            exact = HalvesDot(*rows, given, asked.constants)
+            quick = RoundedHalvesDot(*rows, *asked.rounded, asked.constants)
+        return KernelScorer(self.shape.rows, len(given), exact, quick, renew=asked.fill)
+
+    def _squared_row_lengths(self) -> F32:
+        """Give those of the centred rows float32[n], computed once; not stored because they follow from the codes."""
+        with self._lock:
+            if self._lengths is None:
+                lengths = np.empty(self.shape.rows, np.float32)
+                kernels.squared_lengths(self.codes, self.offsets, self.steps, self.shape.dim, lengths)
+                self._lengths = frozen(lengths)
+            return self._lengths
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``codes``, ``offsets``, ``steps`` and ``centroid``."""
         return {"codes": self.codes, "offsets": self.offsets, "steps": self.steps, "centroid": self.centroid}
+
+
+class _Queries:
+    """What distances need of queries float32[q, dim], in arrays that are filled again when these change in place.
+
+    Attributes
+    ----------
+    moved : float32[q, dim]
+        The queries less the centroid; for inner products the queries.
+    constants : float32[q]
+        What the products of rounded or other queries with centred rows are taken from, for inner products.
+    rounded : int8[q, 2 ceil(dim / 2)], float32[q], float32[q]
+        Codes, scales and sums of ``moved``; see :func:`~vecstore.kernels.int4.round_queries`.
+    lengths : float32[q]
+        Squared lengths of what the codes stand for.
+    """
+
+    def __init__(self, queries: F32, centroid: F32, metric: Metric) -> None:
+        count, dim = queries.shape
+        self._queries = queries
+        self._centroid = centroid
+        self._metric = metric
+        self._moved = np.empty((count, dim), np.float32) if metric is Metric.L2 else None
+        self._constants = np.empty(count, np.float32)
+        codes = np.empty((count, 2 * -(-dim // 2)), np.int8)
+        scales, sums, lengths = np.empty((3, count), np.float32)
+        self._filled = np.empty((count, dim), np.int8), codes, scales, sums, lengths
+        self.moved = queries if self._moved is None else frozen(self._moved)
+        self.constants, self.lengths = frozen(self._constants), frozen(lengths)
+        self.rounded = frozen(codes), frozen(scales), frozen(sums)
+        self.fill()
+
+    def fill(self) -> None:
+        """Compute all of it from the queries as they are now."""
+        if self._moved is None:
+            self._constants[:] = bias_of(self._metric) - products(self._centroid[None, :], self._queries)[:, 0]
+        else:
+            np.subtract(self._queries, self._centroid, out=self._moved)
+        kernels.round_queries(self.moved, *self._filled)

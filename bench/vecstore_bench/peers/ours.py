@@ -136,6 +136,7 @@ class Vecstore(Peer):
 
 PEERS = (
     Vecstore("int8-graph", "int8", refine="float16"),
+    Vecstore("int4-graph", "int4", refine="int8"),
     Vecstore("full-graph", "full"),
     Vecstore("rabitq-graph", {"scheme": "rabitq", "bits": 1}, refine="int8"),
     Vecstore("rabitq-scan", {"scheme": "rabitq", "bits": 1}, refine="int8", graph=False),

@@ -38,6 +38,7 @@ _SHUFFLES = "vecstore.kernels.intrinsics.shuffles"
 _SUMS = "vecstore.kernels.intrinsics.sums"
 
 halves_dot = intrinsic(_HALVES, "halves_dot")
+halves_integer_dot = intrinsic(_HALVES, "halves_integer_dot")
 halves_squared_distance = intrinsic(_HALVES, "halves_squared_distance")
 multiply_matrix = intrinsic(_MATRICES, "multiply_matrix")
 bits_float = intrinsic(_MEMORY, "bits_float")
@@ -87,6 +88,7 @@ __all__ = [
     "expand_lanes",
     "float_bits",
     "halves_dot",
+    "halves_integer_dot",
     "halves_squared_distance",
     "integer_dot",
     "load_word",

@@ -1,4 +1,4 @@
-"""Sums over rows of 4-bit codes, two a byte, by the lane rule."""
+"""Sums over rows of 4-bit codes, two a byte: of floats by the lane rule, and of integers."""
 
 # ruff: noqa: ARG001  (Numba fixes the parameters of intrinsics and of the functions that emit them)
 from __future__ import annotations
@@ -8,23 +8,33 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from vecstore.kernels.intrinsics.emitting import (
+    BLOCK,
     F32_LANES,
+    I8,
+    I16,
+    I32,
     I32_LANES,
     I64,
     Builder,
     Row,
     Term,
     Value,
+    declare,
     floats,
+    in_pieces,
     load,
     row_of,
     splat,
+    steps,
+    tail_mask,
 )
 from vecstore.kernels.intrinsics.sizes import LANES
-from vecstore.kernels.intrinsics.sums import float_sums
+from vecstore.kernels.intrinsics.sums import float_sums, lane_sum
+from vecstore.kernels.loading import has_feature
 
 
 def _half_values(builder: Builder, x: Row, offset: Value, step: Value, shift: int) -> Term:
@@ -90,3 +100,98 @@ def halves_squared_distance(
         return _half_sums(context, builder, signature, args, square)
 
     return types.float32(codes, types.intp, types.float32, types.float32, queries, types.intp), emit
+
+
+def _both_halves(builder: Builder, x: Row, offset: Value, mask: Value | None, lanes: int) -> tuple[Value, Value]:
+    """Emit the codes in the low and in the high halves of ``lanes`` bytes."""
+    packed = load(builder, x, offset, mask, lanes)
+    low = builder.and_(packed, ir.Constant(packed.type, [15] * lanes))
+    return low, builder.lshr(packed, ir.Constant(packed.type, [4] * lanes))
+
+
+def _in_fours(builder: Builder, x: Row, parts: tuple[Row, Row]) -> Value:
+    """Emit the sum with ``vpdpbusd``, which multiplies and adds four pairs of bytes at a time."""
+    bytes_type = ir.VectorType(I8, BLOCK)
+    multiply_add = declare(builder, "llvm.x86.avx512.vpdpbusd.512", I32_LANES, I32_LANES, bytes_type, bytes_type)
+    totals = [cgutils.alloca_once_value(builder, ir.Constant(I32_LANES, None)) for _ in parts]
+
+    def add(offset: Value, mask: Value | None) -> None:
+        for codes, part, total in zip(_both_halves(builder, x, offset, mask, BLOCK), parts, totals, strict=True):
+            asked = load(builder, part, offset, mask, BLOCK)
+            builder.store(builder.call(multiply_add, [builder.load(total), codes, asked]), total)
+
+    whole = builder.and_(x.length, I64(-BLOCK))
+    with steps(builder, whole, BLOCK) as offset:
+        add(offset, None)
+    with builder.if_then(builder.icmp_signed("<", whole, x.length), likely=False):
+        add(whole, tail_mask(builder, builder.sub(x.length, whole), BLOCK))
+    return lane_sum(builder, builder.add(*(builder.load(total) for total in totals)))
+
+
+def _in_pairs(builder: Builder, x: Row, parts: tuple[Row, Row]) -> Value:
+    """Emit the sum with ``vpmaddubsw`` and ``vpmaddwd``: two pairs of products of at most 15 x 128 fit 16 bits."""
+    lanes = 2 * LANES
+    bytes_type, shorts, integers = (ir.VectorType(kind, n) for kind, n in ((I8, 32), (I16, 16), (I32, 8)))
+    multiply_bytes = declare(builder, "llvm.x86.avx2.pmadd.ub.sw", shorts, bytes_type, bytes_type)
+    add_pairs = declare(builder, "llvm.x86.avx2.pmadd.wd", integers, shorts, shorts)
+    total = cgutils.alloca_once_value(builder, ir.Constant(integers, None))
+
+    def filled(codes: Value) -> Value:
+        count = codes.type.count
+        if count == lanes:
+            return codes
+        places = ir.Constant(ir.VectorType(I32, lanes), [min(place, count) for place in range(lanes)])
+        return builder.shuffle_vector(codes, ir.Constant(codes.type, None), places)
+
+    def add(offset: Value, lanes: int) -> None:
+        products = [
+            builder.call(multiply_bytes, [filled(codes), filled(load(builder, part, offset, None, lanes))])
+            for codes, part in zip(_both_halves(builder, x, offset, None, lanes), parts, strict=True)
+        ]
+        sums = builder.call(add_pairs, [builder.add(*products), ir.Constant(shorts, [1] * LANES)])
+        builder.store(builder.add(builder.load(total), sums), total)
+
+    whole = builder.and_(x.length, I64(-lanes))
+    with steps(builder, whole, lanes) as offset:
+        add(offset, lanes)
+    with builder.if_then(builder.icmp_signed("<", whole, x.length), likely=False):
+        left = builder.sub(x.length, whole)
+        with builder.if_then(builder.icmp_signed(">=", left, I64(LANES))):
+            add(whole, LANES)
+        rest = builder.add(whole, builder.and_(left, I64(LANES)))
+        in_pieces(builder, builder.and_(left, I64(LANES - 1)), lambda place, some: add(builder.add(rest, place), some))
+    return lane_sum(builder, builder.load(total))
+
+
+def _one_by_one(builder: Builder, x: Row, parts: tuple[Row, Row]) -> Value:
+    """Emit the sum with ordinary vectors, sixteen bytes at a time."""
+    total = cgutils.alloca_once_value(builder, I32(0))
+
+    def add(offset: Value, lanes: int) -> None:
+        wide = ir.VectorType(I32, lanes)
+        products = [
+            builder.mul(builder.zext(codes, wide), builder.sext(load(builder, part, offset, None, lanes), wide))
+            for codes, part in zip(_both_halves(builder, x, offset, None, lanes), parts, strict=True)
+        ]
+        builder.store(builder.add(builder.load(total), lane_sum(builder, builder.add(*products))), total)
+
+    in_pieces(builder, x.length, add)
+    return builder.load(total)
+
+
+@intrinsic
+def halves_integer_dot(typingctx: Any, codes: Any, row: Any, queries: Any, query: Any) -> Any:
+    """Give the exact inner product of a row of 4-bit codes and ``queries[query]`` int8[2 h] as int32.
+
+    ``codes[row]`` uint8[h] has number j in the low half of byte j and number h + j in its high half.
+    """
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        x = row_of(context, builder, signature.args[0], args[0], args[1])
+        q = row_of(context, builder, signature.args[2], args[2], args[3])
+        parts = q._replace(length=x.length), Row(builder.gep(q.address, [x.length]), x.length, q.dtype)
+        if has_feature("avx512vnni"):
+            return _in_fours(builder, x, parts)
+        return (_in_pairs if has_feature("avx2") else _one_by_one)(builder, x, parts)
+
+    return types.int32(codes, types.intp, queries, types.intp), emit

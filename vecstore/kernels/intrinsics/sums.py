@@ -15,6 +15,7 @@ from vecstore.kernels.intrinsics.emitting import (
     BLOCK,
     F32_LANES,
     I8,
+    I16,
     I32,
     I32_LANES,
     I64,
@@ -24,6 +25,7 @@ from vecstore.kernels.intrinsics.emitting import (
     Value,
     declare,
     floats,
+    in_pieces,
     load,
     row_of,
     splat,
@@ -69,8 +71,13 @@ def _accumulate(builder: Builder, length: Value, terms: list[Term], zero: Value)
 def _horizontal_sum(builder: Builder, totals: list[Value]) -> Value:
     """Emit the fixed reduction tree of the lane rule."""
     add = builder.fadd if totals[0].type == F32_LANES else builder.add
-    vector = add(add(totals[0], totals[1]), add(totals[2], totals[3]))
-    lanes = LANES
+    return lane_sum(builder, add(add(totals[0], totals[1]), add(totals[2], totals[3])))
+
+
+def lane_sum(builder: Builder, vector: Value) -> Value:
+    """Emit the sum of all lanes, the upper half added to the lower until one is left."""
+    add = builder.fadd if isinstance(vector.type.element, ir.FloatType) else builder.add
+    lanes = vector.type.count
     while lanes > 1:
         lanes //= 2
         places = ir.VectorType(I32, lanes)
@@ -197,6 +204,38 @@ def _vnni_dot(builder: Builder, x: Row, q: Row, correction: Value) -> Value:
     return builder.sub(_horizontal_sum(builder, [builder.load(total), zero, zero, zero]), correction)
 
 
+def _paired_dot(builder: Builder, x: Row, q: Row) -> Value:
+    """Emit the int8 product with ``vpmaddwd``: codes become 16-bit numbers, whose products are added in pairs.
+
+    LLVM does not find it: it widens codes to 32 bits, which takes twice the instructions. What is left after blocks of
+    sixteen are pieces of half the size each, because AVX2 has no masked loads of bytes.
+    """
+    wide, half = ir.VectorType(I16, LANES), ir.VectorType(I32, LANES // 2)
+    multiply_add = declare(builder, "llvm.x86.avx2.pmadd.wd", half, wide, wide)
+    totals = [cgutils.alloca_once_value(builder, ir.Constant(half, None)) for _ in range(ACCUMULATORS)]
+
+    def widened(row: Row, offset: Value, lanes: int) -> Value:
+        codes = builder.sext(load(builder, row, offset, None, lanes), ir.VectorType(I16, lanes))
+        if lanes == LANES:
+            return codes
+        zeros = ir.Constant(codes.type, None)
+        places = [min(place, lanes) for place in range(LANES)]
+        return builder.shuffle_vector(codes, zeros, ir.Constant(ir.VectorType(I32, LANES), places))
+
+    def add(total: Value, offset: Value, lanes: int) -> None:
+        products = builder.call(multiply_add, [widened(x, offset, lanes), widened(q, offset, lanes)])
+        builder.store(builder.add(builder.load(total), products), total)
+
+    whole = builder.and_(x.length, I64(-BLOCK))
+    with steps(builder, whole, BLOCK) as offset:
+        for number, total in enumerate(totals):
+            add(total, builder.add(offset, I64(number * LANES)), LANES)
+    with builder.if_then(builder.icmp_signed("<", whole, x.length), likely=False):
+        left = builder.sub(x.length, whole)
+        in_pieces(builder, left, lambda offset, lanes: add(totals[0], builder.add(whole, offset), lanes))
+    return _horizontal_sum(builder, [builder.load(total) for total in totals])
+
+
 def _plain_dot(builder: Builder, x: Row, q: Row) -> Value:
     """Emit the int8 product with ordinary vectors; LLVM finds ``vpmaddwd`` or its like by itself."""
 
@@ -219,6 +258,6 @@ def integer_dot(typingctx: Any, codes: Any, row: Any, queries: Any, query: Any, 
         q = row_of(context, builder, signature.args[2], args[2], args[3])
         if has_feature("avx512vnni"):
             return _vnni_dot(builder, x, q, args[4])
-        return _plain_dot(builder, x, q)
+        return _paired_dot(builder, x, q) if has_feature("avx2") else _plain_dot(builder, x, q)
 
     return types.int32(codes, types.intp, queries, types.intp, types.int32), emit

@@ -1,0 +1,124 @@
+"""Walks that are prepared once: the answers are those of a search that prepares everything anew."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import vecstore
+from tests import reference
+from vecstore import HnswConfig, StoreConfig
+from vecstore.index.prepared import Spares
+from vecstore.types import Metric
+
+N_ROWS, DIM = 3_000, 20
+#: With and without a finer copy; walks that round queries, and walks that do not.
+KINDS = [("int8", "float16"), ("int8", None), ("full", None), ("float16", None), ("int4", "int8"), ("int16", "full")]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return reference.clustered(np.random.default_rng(5), N_ROWS + 40, DIM)
+
+
+@pytest.fixture(params=KINDS, ids=str)
+def docs(request, rows, tmp_path, metric):
+    scheme, refine = request.param
+    with vecstore.open(tmp_path / "store", settings=StoreConfig(background=False)) as db:
+        index = HnswConfig(M=8, ef_construction=60, ef=30, min_rows=500)
+        docs = db.create_collection("docs", dim=DIM, metric=metric, scheme=scheme, refine=refine, index=index)
+        docs.insert(np.arange(N_ROWS), rows[:N_ROWS])
+        docs.optimize()
+        yield docs
+
+
+@pytest.fixture(params=list(Metric), ids=str)
+def metric(request):
+    return request.param
+
+
+def alike(found, expected):
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+    np.testing.assert_array_equal(found.counts, expected.counts)
+
+
+def test_one_query_a_call_answers_as_all_in_one_call(docs, rows):
+    queries = rows[N_ROWS:]
+    together = docs.search(queries, 5)
+    # The first call prepares, the others find it; the settings' ef and one that is given do not mix.
+    for _ in range(2):
+        for number in range(len(queries)):
+            alike(docs.search(queries[number], 5), together[number : number + 1])
+    wider = docs.search(queries, 5, ef=200)
+    for number in range(len(queries)):
+        alike(docs.search(queries[number : number + 1], 5, ef=200), wider[number : number + 1])
+
+
+@pytest.mark.parametrize("docs", [("int8", "float16")], indirect=True, ids=str)
+@pytest.mark.parametrize("metric", [Metric.COSINE], indirect=True, ids=str)
+class TestChanges:
+    def test_rows_that_come_and_go_are_seen(self, docs, rows):
+        query = rows[N_ROWS]
+        first = [docs.search(query, 5) for _ in range(3)][-1]
+        docs.insert([9_000], query[None])
+        assert docs.search(query, 5).ids[0, 0] == 9_000
+        docs.delete([9_000, int(first.ids[0, 0])])
+        np.testing.assert_array_equal(docs.search(query, 5).ids[0, :4], first.ids[0, 1:])
+
+    def test_answers_are_the_callers_own(self, docs, rows):
+        found = [docs.search(rows[N_ROWS + number], 5) for number in range(4)]
+        copies = [(hits.ids.copy(), hits.distances.copy()) for hits in found]
+        for number in range(40):
+            docs.search(rows[N_ROWS + number], 5)
+        for hits, (ids, distances) in zip(found, copies, strict=True):
+            np.testing.assert_array_equal(hits.ids, ids)
+            np.testing.assert_array_equal(hits.distances, distances)
+
+    def test_threads_do_not_share_a_walk(self, docs, rows):
+        queries = rows[N_ROWS:]
+        together = docs.search(queries, 5)
+        failures = []
+
+        def ask(first):
+            for number in [*range(first, 40), *range(first)] * 5:
+                found = docs.search(queries[number], 5)
+                if not np.array_equal(found.ids, together.ids[number : number + 1]):
+                    failures.append(number)
+
+        threads = [threading.Thread(target=ask, args=(first,)) for first in range(0, 40, 10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+
+    @pytest.mark.parametrize("query", [np.zeros(DIM), np.full(DIM, np.nan), np.full(DIM, np.inf), np.zeros(DIM - 1)])
+    def test_queries_that_cannot_be_are_refused_as_ever(self, docs, rows, query):
+        docs.search(rows[N_ROWS], 5)
+        docs.search(rows[N_ROWS], 5)
+        with pytest.raises(vecstore.InvalidArgumentError, match="queries"):
+            docs.search(query.astype(np.float32), 5)
+
+
+class TestSpares:
+    def test_what_is_taken_nobody_else_gets(self):
+        spares = Spares(2, 2)
+        assert spares.take("a") is None
+        spares.give("a", 1)
+        assert spares.take("a") == 1
+        assert spares.take("a") is None
+
+    def test_only_so_many_are_kept(self):
+        spares = Spares(2, 2)
+        for number in range(5):
+            spares.give("a", number)
+        assert [spares.take("a") for _ in range(3)] == [1, 0, None]
+
+    def test_kinds_met_last_stay(self):
+        spares = Spares(2, 2)
+        for kind in "abc":
+            spares.give(kind, kind)
+        assert [spares.take(kind) for kind in "abc"] == [None, "b", "c"]
