@@ -13,14 +13,15 @@ from vecstore import HnswConfig, StoreConfig
 from vecstore.index.prepared import Spares
 from vecstore.types import Metric
 
-N_ROWS, DIM = 3_000, 20
+#: Fewer queries than a call has that is scanned.
+N_ROWS, DIM, N_QUERIES = 3_000, 20, 20
 #: With and without a finer copy; walks that round queries, and walks that do not.
 KINDS = [("int8", "float16"), ("int8", None), ("full", None), ("float16", None), ("int4", "int8"), ("int16", "full")]
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return reference.clustered(np.random.default_rng(5), N_ROWS + 40, DIM)
+    return reference.clustered(np.random.default_rng(5), N_ROWS + N_QUERIES, DIM)
 
 
 @pytest.fixture(params=KINDS, ids=str)
@@ -52,9 +53,9 @@ def test_one_query_a_call_answers_as_all_in_one_call(docs, rows):
     for _ in range(2):
         for number in range(len(queries)):
             alike(docs.search(queries[number], 5), together[number : number + 1])
-    wider = docs.search(queries, 5, ef=200)
+    wider = docs.search(queries, 5, ef=35)
     for number in range(len(queries)):
-        alike(docs.search(queries[number : number + 1], 5, ef=200), wider[number : number + 1])
+        alike(docs.search(queries[number : number + 1], 5, ef=35), wider[number : number + 1])
 
 
 @pytest.mark.parametrize("docs", [("int8", "float16")], indirect=True, ids=str)
@@ -71,7 +72,7 @@ class TestChanges:
     def test_answers_are_the_callers_own(self, docs, rows):
         found = [docs.search(rows[N_ROWS + number], 5) for number in range(4)]
         copies = [(hits.ids.copy(), hits.distances.copy()) for hits in found]
-        for number in range(40):
+        for number in range(N_QUERIES):
             docs.search(rows[N_ROWS + number], 5)
         for hits, (ids, distances) in zip(found, copies, strict=True):
             np.testing.assert_array_equal(hits.ids, ids)
@@ -83,12 +84,12 @@ class TestChanges:
         failures = []
 
         def ask(first):
-            for number in [*range(first, 40), *range(first)] * 5:
+            for number in [*range(first, N_QUERIES), *range(first)] * 5:
                 found = docs.search(queries[number], 5)
                 if not np.array_equal(found.ids, together.ids[number : number + 1]):
                     failures.append(number)
 
-        threads = [threading.Thread(target=ask, args=(first,)) for first in range(0, 40, 10)]
+        threads = [threading.Thread(target=ask, args=(first,)) for first in range(0, N_QUERIES, 5)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vecstore.kernels.compiling import Int, inlined, kernel
 from vecstore.kernels.intrinsics import (
+    dot,
     halves_dot,
     halves_integer_dot,
     halves_squared_distance,
@@ -77,6 +78,13 @@ def squared_lengths(codes: U8, offsets: F32, steps: F32, dim: int, out: F32) -> 
             squares += low * low + high * high
         offset, step = np.float64(offsets[row]), np.float64(steps[row])
         out[row] = np.float32(offset * offset * dim + 2 * offset * step * total + step * step * squares)
+
+
+@kernel
+def products_taken_from(bias: np.float32, centroid: F32, queries: F32, out: F32) -> None:
+    """Write ``bias`` less the products of ``centroid`` float32[1, d] and ``queries`` float32[q, d] into ``out``."""
+    for query in range(len(queries)):
+        out[query] = bias - dot(centroid, 0, queries, query)
 
 
 @kernel

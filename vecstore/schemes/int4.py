@@ -17,7 +17,6 @@ from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, Family, Fitting, Progress, TableShape
 from vecstore.schemes.checks import check_magnitude, queries_matrix, stored_arrays, table_matrix
 from vecstore.schemes.fixed_size import FixedSizeScheme
-from vecstore.schemes.projected import products
 from vecstore.schemes.scorer import KernelScorer, bias_of
 from vecstore.types import F32, I64, U8, ArrayForm, Metric
 
@@ -180,8 +179,8 @@ class _Queries:
     def __init__(self, queries: F32, centroid: F32, metric: Metric) -> None:
         count, dim = queries.shape
         self._queries = queries
-        self._centroid = centroid
-        self._metric = metric
+        self._centroid = centroid.reshape(1, dim)
+        self._bias = bias_of(metric)
         self._moved = np.empty((count, dim), np.float32) if metric is Metric.L2 else None
         self._constants = np.empty(count, np.float32)
         codes = np.empty((count, 2 * -(-dim // 2)), np.int8)
@@ -195,7 +194,7 @@ class _Queries:
     def fill(self) -> None:
         """Compute all of it from the queries as they are now."""
         if self._moved is None:
-            self._constants[:] = bias_of(self._metric) - products(self._centroid[None, :], self._queries)[:, 0]
+            kernels.products_taken_from(self._bias, self._centroid, self._queries, self._constants)
         else:
             np.subtract(self._queries, self._centroid, out=self._moved)
         kernels.round_queries(self.moved, *self._filled)
