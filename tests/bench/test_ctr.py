@@ -40,6 +40,8 @@ def test_a_cell_says_what_was_asked_and_reached(clicks):
     assert result["steps"] == 15
     assert result["reached_bytes"] < result["bytes"] < result["reached_bytes"] + 10_000
     assert not result["sparse"]
+    assert [own["fields"] for own in result["parts"]] == [["user"], ["item"], ["hour"]]
+    assert sum(own["bytes"] for own in result["parts"]) < result["asked_bytes"]
     assert (result["dataset"], result["model"], result["dim"]) == ("synthetic:2000", "wdl", 16)
     assert 0 < result["p50_ms"] <= result["p99_ms"]
     assert 0 < result["batch_p50_ms"] <= result["batch_p99_ms"]
