@@ -31,6 +31,7 @@ from vecstore_bench.describing import DESCRIPTION, as_document, describe_clicks,
 from vecstore_bench.measure import machine
 from vecstore_bench.models import HOSTS
 from vecstore_bench.options import numbers, words, words_of
+from vecstore_bench.report.field_choices import choices_table, chosen_of, field_choices
 from vecstore_bench.run_notes import note_run
 from vecstore_bench.training_loop import Settings
 
@@ -138,6 +139,8 @@ def main(
         return f"AUC {result['test_auc']:.4f}"
 
     runs.complete(results, cells, run, jobs=jobs, minutes=time_limit, quality=quality, console=console)
+    if (choices := field_choices((line["budget"], chosen_of(line)) for line in results.all())) is not None:
+        console.print(choices_table(choices))
     console.print(summary(results.all(), chosen.published if _as_published(experiment, chosen.experiment) else None))
     console.print(f"results: {results.write()}")
 

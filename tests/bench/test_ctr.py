@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from io import StringIO
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore_bench import ctr, ctr_cell
@@ -17,6 +19,7 @@ from vecstore_bench.ctr import Results, cells_of
 from vecstore_bench.ctr_cell import Cell, Experiment, run_cell
 from vecstore_bench.ctr_presets import PRESETS
 from vecstore_bench.ctr_store import stored
+from vecstore_bench.ctr_summary import summary
 from vecstore_bench.latency import LARGE, lookup_latency
 from vecstore_bench.lookup import frozen_layer, measure, measure_fields
 from vecstore_bench.models import HostInputs, make_host
@@ -138,6 +141,23 @@ def test_the_command_runs_what_is_missing(tmp_path, in_this_process):
     assert notes["runs"][0]["machine"].partition(", load")[0] in first.output.replace("\n", " ")
     refused = command(out, "--rate", "0.5")
     assert isinstance(refused.exception, InvalidArgumentError)
+
+
+def test_runs_of_before_a_measurement_was_made_are_summed_up_too():
+    # No look-ups, no bytes of files, no memory.
+    older = {
+        "model": "dcn", "scheme": "hash", "budget": 0.1, "status": "done", "full_bytes": 64_000, "asked_bytes": 6_400,
+        "reached_bytes": 6_000, "test_auc": 0.75, "test_loss": 0.5, "steps_per_second": 80.0, "train_seconds": 3.0,
+    }  # fmt: skip
+    newer = {**older, "bytes": 6_300, "lookup_ns": 41.0, "peak_bytes": 9e8, "before_bytes": 8e8, "test_auc": 0.77}
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(summary([{**older, "seed": 0}, {**newer, "seed": 1}, {**older, "scheme": "robe", "seed": 0}]))
+    lines = console.export_text().splitlines()
+    (both,) = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "hash" in line]
+    assert both == ["dcn", "hash", "0.1", "6,300", "0.09844", "2", "0.7600 (0.0141)", "0.5000 (0.0000)", "80", "3.0",
+                    "-", "41", "900 (100)"]  # fmt: skip
+    (alone,) = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "robe" in line]
+    assert alone[3:] == ["6,000", "0.09375", "1", "0.7500", "0.5000", "80", "3.0", "-", "-", "- (-)"]
 
 
 def test_several_models_are_one_run(tmp_path, in_this_process):
