@@ -49,21 +49,28 @@ class Results:
     Raises
     ------
     InvalidArgumentError
-        The folder has results of another experiment.
+        The folder has results of another experiment, or cannot be written.
     """
 
     def __init__(self, folder: Path, experiment: Any, cell: type[Any]) -> None:
         self.folder = folder
         self._names = [own.name for own in fields(cell)]
         self._lines = folder / "cells.jsonl"
-        folder.mkdir(parents=True, exist_ok=True)
         about = folder / "experiment.json"
         text = json.dumps(asdict(experiment), indent=1, sort_keys=True)
-        if about.exists() and about.read_text(encoding="utf-8") != text:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Where nothing came of another experiment, as after a mistyped option, there is nothing to lose.
+            begun = any(path != about for path in folder.iterdir())
+            if begun and about.exists() and about.read_text(encoding="utf-8") != text:
+                raise InvalidArgumentError(
+                    f"{folder}: has results of another experiment ({about.name}); choose another folder", field="out"
+                )
+            about.write_text(text, encoding="utf-8")
+        except OSError as error:
             raise InvalidArgumentError(
-                f"{folder}: has results of another experiment ({about.name}); choose another folder", field="out"
-            )
-        about.write_text(text, encoding="utf-8")
+                f"{folder}: cannot hold results ({error.strerror}); choose another folder", field="out"
+            ) from None
 
     def all(self) -> list[Result]:
         """Give the results, in the order in which they came; a last line that a crash cut off is left out."""

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from vecstore.errors import CorruptionError, InvalidArgumentError
+from vecstore.errors import CorruptionError, InvalidArgumentError, VecstoreError
 from vecstore_bench import ctr, ctr_cell
 from vecstore_bench.click_rows import open_clicks
 from vecstore_bench.ctr import Results, cells_of
@@ -195,6 +195,43 @@ def test_budgets_are_numbers(tmp_path):
     found = CliRunner().invoke(ctr.main, ["--budgets", "0.1,much", "--out", str(tmp_path / "x")])
     assert found.exit_code == 2
     assert "much" in found.output
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--schemes", "hash,hush"], "schemes: hush cannot be trained; these can: adapt, "),
+        (["--schemes", "pq"], "pq cannot be trained"),
+        (["--models", "wdl,gpt"], "there is no model 'gpt'; there are: "),
+        (["--size", "huge"], "model 'wdl' has no size 'huge'; it has: small"),
+        (["--budgets", "1.5"], "budgets: a fraction is above 0 and at most 1, got 1.5"),
+        (["--data", "no-such.parquet"], "no-such.parquet: no such data set; give a file"),
+    ],
+)
+def test_what_is_mistyped_is_said_and_can_be_mended_in_the_same_folder(tmp_path, monkeypatch, options, says):
+    monkeypatch.setattr(ctr, "isolated", lambda experiment, cell, *_: {**experiment.labels(cell), "status": "failed",
+                                                                       "error": "not run"})  # fmt: skip
+    monkeypatch.setenv("VECSTORE_DATA", str(tmp_path))
+    refused = command(tmp_path / "out", *options)
+    assert says in str(refused.exception)
+    assert isinstance(refused.exception, VecstoreError)
+    mended = command(tmp_path / "out", "--schemes", "hash", "--budgets", "0.5", "--time-limit", "0")
+    assert mended.exit_code == 0, mended.output
+    assert "2 of 2 cells are not done; the same command goes on with them" in mended.output
+
+
+@pytest.mark.parametrize("option", [["--epochs", "0"], ["--dim", "0"], ["--seeds", "0"], ["--time-limit", "-1"]])
+def test_numbers_out_of_range_are_refused_at_once(tmp_path, option):
+    refused = command(tmp_path / "out", *option)
+    assert refused.exit_code == 2
+    assert f"Invalid value for '{option[0]}'" in refused.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_need_a_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = command(tmp_path / "file" / "out")
+    assert "out: cannot hold results (Not a directory); choose another folder" in str(refused.exception)
 
 
 def test_what_does_not_compress_has_one_budget():
