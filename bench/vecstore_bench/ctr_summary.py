@@ -115,4 +115,4 @@ def _megabytes(read: Read) -> Read:
 def _reason(line: dict[str, Any]) -> list[str]:
     if line["status"] == "infeasible":
         return [f"floor {line['floor_bytes']:,}", f"{line['floor_bytes'] / line['full_bytes']:.4g}", "0", "infeasible"]
-    return ["", "", "0", line["error"][:60]]
+    return ["", "", "0", " ".join(line["error"].split())[:60]]

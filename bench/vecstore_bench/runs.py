@@ -169,17 +169,21 @@ def complete(
     missing = [cell for cell in cells if not results.has(cell)]
     started = time.monotonic()
     until = float("inf") if minutes is None else started + 60 * minutes
-    for number, (cell, result) in enumerate(run_all(missing, run, jobs=jobs, until=until), 1):
-        results.add(cell, result)
-        outcome = quality(result) if result["status"] == "done" else result["error"]
-        spent = (time.monotonic() - started) / 60
-        left = spent / number * (len(missing) - number)
-        console.print(
-            f"{len(cells) - len(missing) + number}/{len(cells)} {cell}: {result['status']}, {outcome} "
-            f"({spent:.1f} min, about {left:.1f} more)",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+    try:
+        for number, (cell, result) in enumerate(run_all(missing, run, jobs=jobs, until=until), 1):
+            results.add(cell, result)
+            outcome = quality(result) if result["status"] == "done" else result["error"]
+            spent = (time.monotonic() - started) / 60
+            left = spent / number * (len(missing) - number)
+            console.print(
+                f"{len(cells) - len(missing) + number}/{len(cells)} {cell}: {result['status']}, {outcome} "
+                f"({spent:.1f} min, about {left:.1f} more)",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on with the cells that are not done")
+        raise
     if skipped := sum(not results.has(cell) for cell in cells):
         console.print(f"{skipped} of {len(cells)} cells are not done; the same command goes on with them")

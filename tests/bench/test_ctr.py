@@ -160,6 +160,23 @@ def test_runs_of_before_a_measurement_was_made_are_summed_up_too():
     assert alone[3:] == ["6,000", "0.09375", "1", "0.7500", "0.5000", "80", "3.0", "-", "-", "- (-)"]
 
 
+def test_a_run_that_is_interrupted_says_that_it_can_go_on(tmp_path, in_this_process, monkeypatch):
+    whole = ctr.isolated
+
+    def interrupted(experiment, cell, *more):
+        if len(in_this_process) == 1:
+            raise KeyboardInterrupt
+        return whole(experiment, cell, *more)
+
+    monkeypatch.setattr(ctr, "isolated", interrupted)
+    stopped = command(tmp_path, "--schemes", "full")
+    assert stopped.exit_code != 0
+    assert "stopped; the same command goes on with the cells that are not done" in stopped.output
+    monkeypatch.setattr(ctr, "isolated", whole)
+    assert command(tmp_path, "--schemes", "full").exit_code == 0
+    assert in_this_process == ["wdl-full-1.0-0", "wdl-full-1.0-1"]
+
+
 def test_several_models_are_one_run(tmp_path, in_this_process):
     found = command(tmp_path, "--models", "wdl,deepfm", "--schemes", "full", "--seeds", "1")
     assert found.exit_code == 0, found.output
