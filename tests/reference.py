@@ -432,6 +432,14 @@ def opq_rows(config, arrays, rows, dim):
     return projected_rows({"rows": found, "projection": arrays["0.matrix"]}, np.arange(len(rows)))
 
 
+def pca_pq_rows(config, arrays, rows, dim):
+    """Rows float32[n, d] of the scheme pca+pq: those of pq along the axes, times the axes, added in order."""
+    codec = {name[6:]: a for name, a in arrays.items() if name.startswith("codec.")}
+    own = {name: a for name, a in arrays.items() if not name.startswith("codec.")}
+    own["rows"] = pq_rows(config["codec"], codec, rows, config["outer"]["width"])
+    return projected_rows(own, np.arange(len(rows)))
+
+
 def int4_rows(config, arrays, rows, dim):
     """Rows float32[n, d] of the scheme int4: low halves first, then high halves."""
     own = arrays["codes"][rows]
@@ -482,6 +490,7 @@ DECODERS = {
     "binary": binary_rows,
     "int4": int4_rows,
     "opq": opq_rows,
+    "pca+pq": pca_pq_rows,
     "pq": pq_rows,
     "rabitq": rabitq_rows,
     "robe": robe_rows,

@@ -73,7 +73,10 @@ class Columns:
         dense = self.dense or tuple(n for n in beginning[_DENSE] if n not in given)
         wanted = [self.label, *categorical, *dense, *([self.order] if self.order else [])]
         if missing := [name for name in wanted if name not in names]:
-            raise FormatError(f"{source}: there is no column {', '.join(missing)}; it has: {', '.join(names)}")
+            raise FormatError(
+                f"{source}: there is no column {', '.join(missing)}; it has: {', '.join(names)}; "
+                "name others by --label, --categorical, --dense and --split-by"
+            )
         if not categorical:
             raise FormatError(
                 f"{source}: no column begins with {_CATEGORICAL!r}; name the categorical ones (--categorical); it has: "
@@ -167,6 +170,8 @@ def _read(path: Path, columns: Columns) -> pa.Table:
         return table.select(kept) if path.suffix == ".csv" else pq.read_table(path, columns=kept)
     except FileNotFoundError:
         raise NotFoundError(f"{path}: not there", field="data") from None
+    except FormatError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise FormatError(f"{path}: cannot be read ({error})") from None
 
@@ -189,7 +194,7 @@ def _labels(column: pa.ChunkedArray, source: str) -> F32:
     """Give float32[n] of 0 and 1."""
     values = _numbers(column, source).astype(np.float32)
     if not np.isin(values, (0, 1)).all():
-        raise FormatError(f"{source}: expected 0 and 1, found {np.unique(values)[:5]}")
+        raise FormatError(f"{source}: expected 0 and 1, found {np.unique(values)[:5]}; --label names another column")
     return values
 
 

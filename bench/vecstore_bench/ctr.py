@@ -25,12 +25,13 @@ from vecstore_bench.click_rows import open_clicks
 from vecstore_bench.click_variants import VARIANTS
 from vecstore_bench.ctr_cell import Cell, Experiment, isolated
 from vecstore_bench.ctr_data import prepare_clicks
-from vecstore_bench.ctr_presets import PRESETS, compresses, trained
+from vecstore_bench.ctr_presets import PRESETS, check_grid, compresses, trained
 from vecstore_bench.ctr_summary import summary
 from vecstore_bench.describing import DESCRIPTION, as_document, describe_clicks, field_figures
 from vecstore_bench.measure import machine
 from vecstore_bench.models import HOSTS
 from vecstore_bench.options import numbers, words, words_of
+from vecstore_bench.report.field_choices import choices_table, chosen_of, field_choices
 from vecstore_bench.run_notes import note_run
 from vecstore_bench.training_loop import Settings
 
@@ -38,6 +39,7 @@ __all__ = ["Results", "cells_of", "main"]
 
 #: Columns of the printed table where there is no terminal that says.
 _WIDTH = 140
+_ABOVE_0 = click.FloatRange(min=0, min_open=True)
 
 
 class Results(runs.Results):
@@ -90,19 +92,19 @@ def cells_of(models: Sequence[str], schemes: Sequence[str], budgets: Sequence[fl
 @click.option("--variant", type=click.Choice(list(VARIANTS)), help="Ids merged and split, so that one thing changes.")
 @click.option("--schemes", help="Names, separated by commas; 'all' for all that can be trained, and auto.")
 @click.option("--budgets", callback=numbers, help="Fractions of float32 (0.1,0.01), or whole bytes.")
-@click.option("--seeds", default=1, show_default=True, help="Seeds of each scheme and budget.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Seeds of each scheme and budget.")
 @click.option("--models", "--model", "models", callback=words, help=f"Separated by commas: {', '.join(HOSTS)}.")
 @click.option("--size", help="Of the models: small or standard.")
-@click.option("--dim", type=int, help="Dimensions of the vectors.")
-@click.option("--epochs", type=float)
-@click.option("--batch", type=int)
-@click.option("--rate", type=float, help="Learning rate of Adam.")
-@click.option("--evaluations", type=int, help="Looks at validation in a run.")
-@click.option("--patience", type=int, help="Looks without gain that end a stage.")
-@click.option("--threads", type=int, help="Of torch.")
+@click.option("--dim", type=click.IntRange(1), help="Dimensions of the vectors.")
+@click.option("--epochs", type=_ABOVE_0)
+@click.option("--batch", type=click.IntRange(1))
+@click.option("--rate", type=_ABOVE_0, help="Learning rate of Adam.")
+@click.option("--evaluations", type=click.IntRange(1), help="Looks at validation in a run.")
+@click.option("--patience", type=click.IntRange(1), help="Looks without gain that end a stage.")
+@click.option("--threads", type=click.IntRange(1), help="Of torch.")
 @click.option("--sparse/--no-sparse", default=None, help="Sparse gradients of rows; from a million ids by default.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cells that run at once.")
-@click.option("--time-limit", type=float, help="Minutes after which no further cell is begun.")
+@click.option("--time-limit", type=click.FloatRange(0), help="Minutes after which no further cell is begun.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
 def main(
     preset: str,
@@ -119,11 +121,12 @@ def main(
     """Run all cells that are not done, and print the table."""
     chosen = PRESETS[preset]
     experiment = _changed(chosen.experiment, folder, changes)
+    grid = (models or chosen.models, _names(schemes) or chosen.schemes, budgets or chosen.budgets, seeds)
+    check_grid(*grid[:3], size=experiment.size, dim=experiment.dim)
     results = Results(out, experiment)
     console = Console()
     console.width = max(console.width, _WIDTH)
     console.print(f"machine: {machine()}")
-    grid = (models or chosen.models, _names(schemes) or chosen.schemes, budgets or chosen.budgets, seeds)
     cells = cells_of(*grid)
     missing = any(not results.has(cell) for cell in cells)
     prepared = results.prepared(experiment) if missing else None
@@ -138,6 +141,8 @@ def main(
         return f"AUC {result['test_auc']:.4f}"
 
     runs.complete(results, cells, run, jobs=jobs, minutes=time_limit, quality=quality, console=console)
+    if (choices := field_choices((line["budget"], chosen_of(line)) for line in results.all())) is not None:
+        console.print(choices_table(choices))
     console.print(summary(results.all(), chosen.published if _as_published(experiment, chosen.experiment) else None))
     console.print(f"results: {results.write()}")
 

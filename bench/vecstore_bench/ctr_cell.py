@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from vecstore import training
 from vecstore.errors import BudgetInfeasible
+from vecstore.planning import scheme_bytes
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.checks import allowed_bytes
 from vecstore.schemes.fields import FieldsTable
@@ -114,7 +116,8 @@ def run_cell(
     """Train a cell, store its table and open it again, and give what came out as JSON types.
 
     ``status`` is ``done`` or ``infeasible``, in which case ``floor_bytes`` is the least that the scheme needs.
-    ``bytes`` are those of all files of the stored table, ``reached_bytes`` those of its arrays. ``cpu_seconds`` are
+    ``bytes`` are those of all files of the stored table, ``reached_bytes`` those of its arrays. ``fields`` says which
+    scheme each field has, and ``parts`` what bytes it adds to the files. ``cpu_seconds`` are
     those of the process from its start. How long look-ups of the stored table take: :mod:`vecstore_bench.latency`.
     """
     torch.set_num_threads(experiment.threads)
@@ -149,6 +152,7 @@ def run_cell(
         "reached_bytes": outcome.table.nbytes,
         "bytes": kept.nbytes,
         "fields": _schemes_of(outcome.table),
+        "parts": _parts_of(outcome.table),
         "sparse": sparse,
         "test_auc": outcome.auc,
         "test_logloss": outcome.loss,
@@ -174,6 +178,19 @@ def _schemes_of(table: FieldsTable) -> str:
     owners = np.repeat([part.scheme.name for part in table.parts], [part.fields for part in table.scheme.parts])
     pairs = zip(table.field_names, owners.tolist(), strict=True)
     return "; ".join(f"{field}: {name}" for field, name in pairs) if len(set(owners)) > 1 else str(owners[0])
+
+
+def _parts_of(table: FieldsTable) -> list[dict[str, Any]]:
+    """Give the fields of each part, its scheme, and the bytes that it adds to a stored version."""
+    names = iter(table.field_names)
+    return [
+        {
+            "fields": list(islice(names, part.fields)),
+            "scheme": own.scheme.name,
+            "bytes": scheme_bytes(own.shape, part.fields, own.scheme),
+        }
+        for part, own in zip(table.scheme.parts, table.parts, strict=True)
+    ]
 
 
 def isolated(

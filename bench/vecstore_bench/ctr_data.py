@@ -80,23 +80,35 @@ def prepare_clicks(
     """
     unfinished = into.with_name(f"{into.name}.tmp")
     rmtree(unfinished, ignore_errors=True)
+    try:
+        _prepare(unfinished, data, folder, columns or Columns())
+        if variant is not None:
+            vary(unfinished, variant)
+        unfinished.rename(into)
+    finally:
+        rmtree(unfinished, ignore_errors=True)
+
+
+def _prepare(into: Path, data: str, folder: str | None, columns: Columns) -> None:
+    """Write the data set of that name."""
     kind, _, rows = data.partition(":")
     if kind in PLANTED:
         if rows and not rows.isdigit():
             raise InvalidArgumentError(f"data: {data!r}: expected a number of rows behind the colon", field="data")
-        save_clicks(planted(kind, int(rows or _PLANTED_ROWS)), unfinished)
+        save_clicks(planted(kind, int(rows or _PLANTED_ROWS)), into)
     else:
         path = Path(data) if Path(data).exists() else data_folder(folder) / data
-        _prepare_files(path, columns or Columns(), unfinished)
-    if variant is not None:
-        vary(unfinished, variant)
-    unfinished.rename(into)
+        _prepare_files(path, columns, into)
 
 
 def _prepare_files(path: Path, columns: Columns, into: Path) -> None:
     """Write the data set of a file or folder."""
     if not path.exists():
-        raise NotFoundError(f"{path}: no such data set", field="data")
+        raise NotFoundError(
+            f"{path}: no such data set; give a file, a folder, a name in the folder of the data sets (--folder, or "
+            f"VECSTORE_DATA), or one of {', '.join(PLANTED)}",
+            field="data",
+        )
     if (stream := public_stream(path)) is not None:
         write_stream(stream, into, min_count=columns.min_count)
     elif (path / "ratings.dat").exists():

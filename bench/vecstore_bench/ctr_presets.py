@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vecstore.choosing import AUTO
+from vecstore.errors import NotFoundError
 from vecstore.schemes import get, names
+from vecstore.schemes.base import TableShape
+from vecstore.schemes.checks import allowed_bytes
 from vecstore_bench.ctr_cell import Experiment
+from vecstore_bench.models import check_host
 from vecstore_bench.training_loop import Settings
 
-__all__ = ["PRESETS", "Preset", "compresses", "trained"]
+__all__ = ["PRESETS", "Preset", "check_grid", "compresses", "trained"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,27 @@ def trained() -> tuple[str, ...]:
 def compresses(name: str) -> bool:
     """Tell whether a scheme has a budget; what has none is what others are compared with."""
     return name == AUTO or not get(name).capabilities.exact
+
+
+def check_grid(
+    models: Sequence[str], schemes: Sequence[str], budgets: Sequence[float | int], *, size: str, dim: int
+) -> None:
+    """Check what is crossed to cells, before anything is written.
+
+    Raises
+    ------
+    NotFoundError, InvalidArgumentError
+        There is no such model, size of it, or scheme that can be trained, or a budget is none; the message lists what
+        there is.
+    """
+    for model in models:
+        check_host(model, size)
+    if unknown := [name for name in schemes if name not in trained()]:
+        raise NotFoundError(
+            f"schemes: {', '.join(unknown)} cannot be trained; these can: {', '.join(trained())}", field="schemes"
+        )
+    for budget in budgets:
+        allowed_bytes(TableShape(1, dim), budget, name="budgets")
 
 
 PRESETS: Mapping[str, Preset] = {

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from rich.table import Table
 
+from vecstore_bench.report.measures import TRAIN_MEMORY, first
+
 __all__ = ["summary"]
 
+#: Gives a number of a result; None where it has none.
+Read: TypeAlias = Callable[[Mapping[str, Any]], float | None]
+
+_NOTHING = "-"
+#: Of all files; of the arrays where an earlier version did not say.
+_BYTES = first("bytes", "reached_bytes")
 
 _HEADINGS = (
     "model",
@@ -66,34 +74,45 @@ def _caption(results: Sequence[dict[str, Any]]) -> str | None:
 
 
 def _beyond(line: dict[str, Any]) -> bool:
-    return bool(line["bytes"] > line["asked_bytes"])
+    return bool((_BYTES(line) or 0) > line["asked_bytes"])
 
 
 def _figures(done: list[dict[str, Any]]) -> list[str]:
-    def mean(name: str) -> float:
-        return float(np.mean([line[name] for line in done]))
+    """Give the figures of a row; what an earlier version did not measure yet has a dash."""
 
-    def spread(name: str) -> str:
-        deviation = np.std([line[name] for line in done], ddof=1) if len(done) > 1 else np.nan
-        return f"{mean(name):.4f} ({deviation:.4f})" if len(done) > 1 else f"{mean(name):.4f}"
+    def text(form: str, read: Read, combine: Callable[[list[float]], Any] = np.mean) -> str:
+        values = [value for line in done if (value := read(line)) is not None]
+        return form.format(combine(values)) if values else _NOTHING
 
-    kept = max(line["bytes"] for line in done)
-    added = max(line["peak_bytes"] - line["before_bytes"] for line in done) / 1e6
+    def spread(read: Read) -> str:
+        values = [value for line in done if (value := read(line)) is not None]
+        deviation = f" ({np.std(values, ddof=1):.4f})" if len(values) > 1 else ""
+        return text("{:.4f}", read) + deviation
+
     return [
-        f"{kept:,}{'*' if any(map(_beyond, done)) else ''}",
-        f"{kept / done[0]['full_bytes']:.4g}",
+        text("{:,.0f}", _BYTES, max) + ("*" if any(map(_beyond, done)) else ""),
+        text("{:.4g}", lambda line: (_BYTES(line) or 0) / line["full_bytes"], max),
         str(len(done)),
-        spread("test_auc"),
-        spread("test_logloss"),
-        f"{mean('steps_per_second'):,.0f}",
-        f"{mean('train_seconds'):,.1f}",
-        f"{mean('freeze_seconds'):,.1f}",
-        f"{np.median([line['lookup_ns'] for line in done]):,.0f}",
-        f"{max(line['peak_bytes'] for line in done) / 1e6:,.0f} ({added:,.0f})",
+        spread(first("test_auc")),
+        spread(first("test_logloss", "test_loss")),
+        text("{:,.0f}", first("steps_per_second")),
+        text("{:,.1f}", first("train_seconds")),
+        text("{:,.1f}", first("freeze_seconds")),
+        text("{:,.0f}", first("lookup_ns"), np.median),
+        f"{text('{:,.0f}', _megabytes(first('peak_bytes')), max)} "
+        f"({text('{:,.0f}', _megabytes(TRAIN_MEMORY.read), max)})",
     ]
+
+
+def _megabytes(read: Read) -> Read:
+    def megabytes(line: Mapping[str, Any]) -> float | None:
+        value = read(line)
+        return None if value is None else value / 1e6
+
+    return megabytes
 
 
 def _reason(line: dict[str, Any]) -> list[str]:
     if line["status"] == "infeasible":
         return [f"floor {line['floor_bytes']:,}", f"{line['floor_bytes'] / line['full_bytes']:.4g}", "0", "infeasible"]
-    return ["", "", "0", line["error"][:60]]
+    return ["", "", "0", " ".join(line["error"].split())[:60]]

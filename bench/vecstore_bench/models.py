@@ -29,6 +29,7 @@ __all__ = [
     "MatrixCross",
     "VectorCross",
     "WideAndDeep",
+    "check_host",
     "make_host",
 ]
 
@@ -266,14 +267,19 @@ def make_host(name: str, inputs: HostInputs, *, size: str = "standard", seed: in
     NotFoundError
         There is no such host or size; the message lists those there are.
     """
-    if name not in HOSTS:
-        raise NotFoundError(f"there is no host {name!r}; there are: {', '.join(HOSTS)}", field="model")
-    if size not in HOSTS[name]:
-        raise NotFoundError(f"host {name!r} has no size {size!r}; it has: {', '.join(HOSTS[name])}", field="size")
+    check_host(name, size)
     # torch's layers draw from the global generator.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return HOSTS[name][size](inputs)
+
+
+def check_host(name: str, size: str) -> None:
+    """Check that there is a host of a size; see :func:`make_host`."""
+    if name not in HOSTS:
+        raise NotFoundError(f"there is no model {name!r}; there are: {', '.join(HOSTS)}", field="model")
+    if size not in HOSTS[name]:
+        raise NotFoundError(f"model {name!r} has no size {size!r}; it has: {', '.join(HOSTS[name])}", field="size")
 
 
 def _hidden(width: int, sizes: Sequence[int]) -> list[nn.Module]:

@@ -49,21 +49,28 @@ class Results:
     Raises
     ------
     InvalidArgumentError
-        The folder has results of another experiment.
+        The folder has results of another experiment, or cannot be written.
     """
 
     def __init__(self, folder: Path, experiment: Any, cell: type[Any]) -> None:
         self.folder = folder
         self._names = [own.name for own in fields(cell)]
         self._lines = folder / "cells.jsonl"
-        folder.mkdir(parents=True, exist_ok=True)
         about = folder / "experiment.json"
         text = json.dumps(asdict(experiment), indent=1, sort_keys=True)
-        if about.exists() and about.read_text(encoding="utf-8") != text:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Where nothing came of another experiment, as after a mistyped option, there is nothing to lose.
+            begun = any(path != about for path in folder.iterdir())
+            if begun and about.exists() and about.read_text(encoding="utf-8") != text:
+                raise InvalidArgumentError(
+                    f"{folder}: has results of another experiment ({about.name}); choose another folder", field="out"
+                )
+            about.write_text(text, encoding="utf-8")
+        except OSError as error:
             raise InvalidArgumentError(
-                f"{folder}: has results of another experiment ({about.name}); choose another folder", field="out"
-            )
-        about.write_text(text, encoding="utf-8")
+                f"{folder}: cannot hold results ({error.strerror}); choose another folder", field="out"
+            ) from None
 
     def all(self) -> list[Result]:
         """Give the results, in the order in which they came; a last line that a crash cut off is left out."""
@@ -162,17 +169,21 @@ def complete(
     missing = [cell for cell in cells if not results.has(cell)]
     started = time.monotonic()
     until = float("inf") if minutes is None else started + 60 * minutes
-    for number, (cell, result) in enumerate(run_all(missing, run, jobs=jobs, until=until), 1):
-        results.add(cell, result)
-        outcome = quality(result) if result["status"] == "done" else result["error"]
-        spent = (time.monotonic() - started) / 60
-        left = spent / number * (len(missing) - number)
-        console.print(
-            f"{len(cells) - len(missing) + number}/{len(cells)} {cell}: {result['status']}, {outcome} "
-            f"({spent:.1f} min, about {left:.1f} more)",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+    try:
+        for number, (cell, result) in enumerate(run_all(missing, run, jobs=jobs, until=until), 1):
+            results.add(cell, result)
+            outcome = quality(result) if result["status"] == "done" else result["error"]
+            spent = (time.monotonic() - started) / 60
+            left = spent / number * (len(missing) - number)
+            console.print(
+                f"{len(cells) - len(missing) + number}/{len(cells)} {cell}: {result['status']}, {outcome} "
+                f"({spent:.1f} min, about {left:.1f} more)",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on with the cells that are not done")
+        raise
     if skipped := sum(not results.has(cell) for cell in cells):
         console.print(f"{skipped} of {len(cells)} cells are not done; the same command goes on with them")

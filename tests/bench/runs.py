@@ -74,6 +74,28 @@ def cell(
     }  # fmt: skip
 
 
+def auto_cells() -> list[dict[str, Any]]:
+    """Give cells of ``auto`` at two budgets, with fields of awkward names; one seed chose otherwise."""
+
+    def parts(*got: tuple[str, str, int]) -> dict[str, Any]:
+        found = [{"fields": [field], "scheme": scheme, "bytes": size} for field, scheme, size in got]
+        return {"fields": "; ".join(f"{field}: {scheme}" for field, scheme, _ in got), "parts": found}
+
+    awkward = "<b>page</b>: a; [red]b"
+    cells = []
+    for seed in range(3):
+        cells.append({
+            **cell("clicks", "auto", 0.1, seed, 6_000_000, 0.779, 90e6, 50.0),
+            **parts(("user", "mde+alpt", 5_000_000 + seed), (awkward, "int8", 900_000)),
+        })  # fmt: skip
+        rare = ("robe", 400_000) if seed == 2 else ("hash", 500_000)
+        cells.append({
+            **cell("clicks", "auto", 0.01, seed, 600_000, 0.77, 90e6, 50.0),
+            **parts(("user", *rare), (awkward, "int8", 90_000)),
+        })  # fmt: skip
+    return cells
+
+
 def infeasible(data: str, scheme: str, budget: float, seed: int, asked: int) -> dict[str, Any]:
     """Give a cell whose budget is below the floor of the scheme, a quarter of float32 or a fiftieth."""
     floor = FULL_BYTES // (50 if scheme == "mgqe" else 4)

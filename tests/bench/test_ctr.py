@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from io import StringIO
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
-from vecstore.errors import CorruptionError, InvalidArgumentError
+from vecstore.errors import CorruptionError, InvalidArgumentError, VecstoreError
 from vecstore_bench import ctr, ctr_cell
 from vecstore_bench.click_rows import open_clicks
 from vecstore_bench.ctr import Results, cells_of
 from vecstore_bench.ctr_cell import Cell, Experiment, run_cell
 from vecstore_bench.ctr_presets import PRESETS
 from vecstore_bench.ctr_store import stored
+from vecstore_bench.ctr_summary import summary
 from vecstore_bench.latency import LARGE, lookup_latency
 from vecstore_bench.lookup import frozen_layer, measure, measure_fields
 from vecstore_bench.models import HostInputs, make_host
@@ -40,6 +43,8 @@ def test_a_cell_says_what_was_asked_and_reached(clicks):
     assert result["steps"] == 15
     assert result["reached_bytes"] < result["bytes"] < result["reached_bytes"] + 10_000
     assert not result["sparse"]
+    assert [own["fields"] for own in result["parts"]] == [["user"], ["item"], ["hour"]]
+    assert sum(own["bytes"] for own in result["parts"]) < result["asked_bytes"]
     assert (result["dataset"], result["model"], result["dim"]) == ("synthetic:2000", "wdl", 16)
     assert 0 < result["p50_ms"] <= result["p99_ms"]
     assert 0 < result["batch_p50_ms"] <= result["batch_p99_ms"]
@@ -138,6 +143,40 @@ def test_the_command_runs_what_is_missing(tmp_path, in_this_process):
     assert isinstance(refused.exception, InvalidArgumentError)
 
 
+def test_runs_of_before_a_measurement_was_made_are_summed_up_too():
+    # No look-ups, no bytes of files, no memory.
+    older = {
+        "model": "dcn", "scheme": "hash", "budget": 0.1, "status": "done", "full_bytes": 64_000, "asked_bytes": 6_400,
+        "reached_bytes": 6_000, "test_auc": 0.75, "test_loss": 0.5, "steps_per_second": 80.0, "train_seconds": 3.0,
+    }  # fmt: skip
+    newer = {**older, "bytes": 6_300, "lookup_ns": 41.0, "peak_bytes": 9e8, "before_bytes": 8e8, "test_auc": 0.77}
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(summary([{**older, "seed": 0}, {**newer, "seed": 1}, {**older, "scheme": "robe", "seed": 0}]))
+    lines = console.export_text().splitlines()
+    (both,) = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "hash" in line]
+    assert both == ["dcn", "hash", "0.1", "6,300", "0.09844", "2", "0.7600 (0.0141)", "0.5000 (0.0000)", "80", "3.0",
+                    "-", "41", "900 (100)"]  # fmt: skip
+    (alone,) = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "robe" in line]
+    assert alone[3:] == ["6,000", "0.09375", "1", "0.7500", "0.5000", "80", "3.0", "-", "-", "- (-)"]
+
+
+def test_a_run_that_is_interrupted_says_that_it_can_go_on(tmp_path, in_this_process, monkeypatch):
+    whole = ctr.isolated
+
+    def interrupted(experiment, cell, *more):
+        if len(in_this_process) == 1:
+            raise KeyboardInterrupt
+        return whole(experiment, cell, *more)
+
+    monkeypatch.setattr(ctr, "isolated", interrupted)
+    stopped = command(tmp_path, "--schemes", "full")
+    assert stopped.exit_code != 0
+    assert "stopped; the same command goes on with the cells that are not done" in stopped.output
+    monkeypatch.setattr(ctr, "isolated", whole)
+    assert command(tmp_path, "--schemes", "full").exit_code == 0
+    assert in_this_process == ["wdl-full-1.0-0", "wdl-full-1.0-1"]
+
+
 def test_several_models_are_one_run(tmp_path, in_this_process):
     found = command(tmp_path, "--models", "wdl,deepfm", "--schemes", "full", "--seeds", "1")
     assert found.exit_code == 0, found.output
@@ -173,6 +212,43 @@ def test_budgets_are_numbers(tmp_path):
     found = CliRunner().invoke(ctr.main, ["--budgets", "0.1,much", "--out", str(tmp_path / "x")])
     assert found.exit_code == 2
     assert "much" in found.output
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--schemes", "hash,hush"], "schemes: hush cannot be trained; these can: adapt, "),
+        (["--schemes", "pq"], "pq cannot be trained"),
+        (["--models", "wdl,gpt"], "there is no model 'gpt'; there are: "),
+        (["--size", "huge"], "model 'wdl' has no size 'huge'; it has: small"),
+        (["--budgets", "1.5"], "budgets: a fraction is above 0 and at most 1, got 1.5"),
+        (["--data", "no-such.parquet"], "no-such.parquet: no such data set; give a file"),
+    ],
+)
+def test_what_is_mistyped_is_said_and_can_be_mended_in_the_same_folder(tmp_path, monkeypatch, options, says):
+    monkeypatch.setattr(ctr, "isolated", lambda experiment, cell, *_: {**experiment.labels(cell), "status": "failed",
+                                                                       "error": "not run"})  # fmt: skip
+    monkeypatch.setenv("VECSTORE_DATA", str(tmp_path))
+    refused = command(tmp_path / "out", *options)
+    assert says in str(refused.exception)
+    assert isinstance(refused.exception, VecstoreError)
+    mended = command(tmp_path / "out", "--schemes", "hash", "--budgets", "0.5", "--time-limit", "0")
+    assert mended.exit_code == 0, mended.output
+    assert "2 of 2 cells are not done; the same command goes on with them" in mended.output
+
+
+@pytest.mark.parametrize("option", [["--epochs", "0"], ["--dim", "0"], ["--seeds", "0"], ["--time-limit", "-1"]])
+def test_numbers_out_of_range_are_refused_at_once(tmp_path, option):
+    refused = command(tmp_path / "out", *option)
+    assert refused.exit_code == 2
+    assert f"Invalid value for '{option[0]}'" in refused.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_need_a_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = command(tmp_path / "file" / "out")
+    assert "out: cannot hold results (Not a directory); choose another folder" in str(refused.exception)
 
 
 def test_what_does_not_compress_has_one_budget():

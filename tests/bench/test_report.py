@@ -17,6 +17,8 @@ from vecstore_bench.report.across import across
 from vecstore_bench.report.choosing import Rules, advise
 from vecstore_bench.report.command import main, report
 from vecstore_bench.report.comparing import Figure, compare, overlap
+from vecstore_bench.report.field_choices import Chosen, Got, chosen_of
+from vecstore_bench.report.labels import codec_of, is_composed
 from vecstore_bench.report.measures import budget_text, bytes_text, first
 from vecstore_bench.report.reading import read_run
 
@@ -329,3 +331,62 @@ def test_one_model_has_nothing_beside_it(tmp_path):
     sections, file = report([folder], folder, Rules())
     assert across([section.comparison for section in sections]) == []
     assert "Models side by side" not in file.read_text()
+
+
+def test_what_each_field_got_is_said(tmp_path):
+    folder = runs.write(tmp_path / "run", [*runs.made_up(), *runs.auto_cells()])
+    done = CliRunner().invoke(main, [str(folder)])
+    assert done.exit_code == 0, done.output
+    (comparison,) = compare(read_run([folder]))
+    assert (comparison.choices.budgets, comparison.choices.seeds) == ((0.1, 0.01), (3, 3))
+    user, awkward = comparison.choices.rows
+    assert user == ("user", ((Got("mde+alpt", 3, 5_000_002),), (Got("hash", 2, 500_000), Got("robe", 1, 400_000))))
+    assert awkward == ("<b>page</b>: a; [red]b", ((Got("int8", 3, 900_000),), (Got("int8", 3, 90_000),)))
+    printed = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.output.splitlines()]
+    assert ["user", "mde+alpt 5 MB", "hash 500 kB (2 of 3 seeds), robe 400 kB (1 of 3 seeds)"] in printed
+    assert ["<b>page</b>: a; [red]b", "int8 900 kB", "int8 90 kB"] in printed
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    rows = page.split('id="choices-1"')[1].split("</table>")[0]
+    assert "<b>" not in rows
+    assert '<th scope="row">&lt;b&gt;page&lt;/b&gt;: a; [red]b</th>' in rows
+    assert "</span>robe 400 kB (1 of 3 seeds)</span>" in rows
+    # Where nothing chooses, nothing is said.
+    _, file = report([runs.write(tmp_path / "other", runs.made_up())], tmp_path / "other", Rules())
+    assert "choices-1" not in file.read_text(encoding="utf-8")
+
+
+def test_runs_without_the_bytes_of_fields_say_their_schemes(tmp_path):
+    cells = [{name: value for name, value in cell.items() if name != "parts"} for cell in runs.auto_cells()]
+    plain = [{**cell, "fields": "user: int8; odd: name: hash"} for cell in cells]
+    (comparison,) = compare(read_run([runs.write(tmp_path, plain)]))
+    assert comparison.choices.rows == (
+        ("user", ((Got("int8", 3, None),), (Got("int8", 3, None),))),
+        ("odd: name", ((Got("hash", 3, None),), (Got("hash", 3, None),))),
+    )
+    assert not comparison.choices.sized
+    # Where all fields have the same scheme, older runs do not say which fields there are.
+    (comparison,) = compare(read_run([runs.write(tmp_path, [{**cell, "fields": "int8"} for cell in cells])]))
+    assert comparison.choices is None
+    whole = {"scheme": "auto", "parts": [{"fields": ["a", "b"], "scheme": "unified", "bytes": 9}, "damaged", {}]}
+    assert chosen_of(whole) == (Chosen("a", "unified", None), Chosen("b", "unified", None))
+    assert chosen_of({**whole, "scheme": "hash"}) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("int8", "int8"), ("pca:8|int8", "int8"), ("pca:8|pq+int8", "pq"), ("adapt+int8", "adapt+int8"),
+     ("pca+pq", "pca+pq"), ("centre|pca+pq+int8", "pca+pq"), ("elsewhere+int8", "elsewhere")],
+)  # fmt: skip
+def test_hybrids_are_schemes_and_no_codec_with_a_finer_copy(name, codec):
+    assert codec_of(name) == codec
+    assert is_composed(name) == (name != codec)
+
+
+def test_hybrids_have_families_and_cards_of_their_own(tmp_path):
+    cells = [runs.cell("clicks", "full", 1.0, 0, runs.FULL_BYTES, 0.78, 1e8, 45.0),
+             runs.cell("clicks", "pca+pq", 0.1, 0, 6_000_000, 0.77, 1e8, 45.0)]  # fmt: skip
+    _, file = report([runs.write(tmp_path, cells)], tmp_path, Rules())
+    card = file.read_text(encoding="utf-8").split('id="method-pca+pq">')[1].split("</article>")[0]
+    assert "Not in this run" not in card
+    assert "At a budget of 10 %: loss 1.28 %." in card
+    assert 'data-scheme="pca+pq"' in file.read_text(encoding="utf-8")

@@ -67,7 +67,7 @@ class _Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Iterator[Path]:
     """A report of two data sets, with a scheme of a plug-in and one that is not installed."""
-    cells = runs.made_up() + runs.made_up(data="movies", shift=0.03)
+    cells = runs.made_up() + runs.made_up(data="movies", shift=0.03) + runs.auto_cells()
     for seed in range(3):
         cells.append(runs.cell("clicks", "plugged", 0.1, seed, 6_000_000, 0.7795 + seed / 1e4, 95e6, 48.0))
         cells.append(runs.cell("clicks", "from-elsewhere", 0.1, seed, 6_100_000, 0.7, 95e6, 300.0))

@@ -70,6 +70,11 @@ CONFIGS = {
     "binary": {"scheme": "binary"},
     "int4": {"scheme": "int4"},
     "opq": {"scheme": "opq", "parts": 37},
+    "pca+pq": {
+        "scheme": "pca+pq",
+        "outer": {"scheme": "mde", "width": 12},
+        "codec": {"scheme": "pq", "parts": 3, "bits": 4},
+    },
     "pq": {"scheme": "pq", "parts": 37},
     "pq-8": {"scheme": "pq", "parts": 37, "bits": 8},
     "rabitq": {"scheme": "rabitq"},

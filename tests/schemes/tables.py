@@ -38,6 +38,7 @@ VARIANTS = {
     "mgqe": [{"parts": 11, "hot_share": 0.3}],
     "optembed": [{"fields": _FIELDS}],
     "opq": [{"parts": 3, "bits": 8}],
+    "pca+pq": [{"outer": {"width": 6}}, {"codec": {"parts": 2, "bits": 8}}],
     "pq": [{"parts": 11, "bits": 8}, {"parts": 3}],
     "rabitq": [{"bits": 1}, {"bits": 4}],
     "robe": [{"signed": False, "block": 5}],

@@ -23,6 +23,7 @@ PLAIN = {
     "int16": "after_step",
     "int8": "after_step",
     "optembed": "begin",
+    "pca+pq": "begin",
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.conftest import make, train
+from tests.training.conftest import Host, PlantedTask, loss_of, make, train
 from vecstore.schemes import from_config
 from vecstore.training.composed import Rounding
 
@@ -44,3 +44,42 @@ def test_narrow_rows_are_stored_along_other_axes_than_they_are_trained():
         seen = layer(ids).numpy()
     stored = layer.freeze().lookup_fields(ids.numpy())
     assert 0 < np.abs(seen - stored).max() < 0.03 * np.abs(stored).max()
+
+
+@pytest.mark.filterwarnings("ignore::vecstore.training.StageWarning")
+def test_codes_are_taken_from_trained_rows_and_their_centroids_trained_on():
+    layer = make("pca+pq", 0.3)
+    task, host = PlantedTask(), Host()
+    (part, *_) = layer.parts
+    layer.begin("train")
+    step(layer, host, task, 0)
+    fitted = layer.freeze()
+    before = part.rows.detach().clone()
+    layer.begin("retrain")
+    # Nothing is lost between the stages.
+    assert_same_arrays(layer.freeze(), fitted)
+    step(layer, host, task, 1)
+    trained = layer.freeze()
+    assert torch.equal(part.rows, before)
+    changed = {name for name, array in trained.arrays().items() if not np.array_equal(array, fitted.arrays()[name])}
+    # The third field is too small to be coded, and stays whole.
+    assert changed == {"0.codec.codebook", "1.codec.codebook", "2.rows"}
+    layer.train()
+    ids = torch.tensor([[1, 2, 3], [400, 200, 6]])
+    with torch.no_grad():
+        np.testing.assert_allclose(layer(ids).numpy(), trained.lookup_fields(ids.numpy()), atol=1e-6)
+
+
+def step(layer, host, task, number):
+    """Make one step of plain descent."""
+    layer.train()
+    ids, labels = task.batch("train", number)
+    layer.zero_grad()
+    loss_of(host, layer(ids), labels).backward()
+    torch.optim.SGD(layer.parameters(), 0.5).step()
+
+
+def assert_same_arrays(found, expected):
+    assert found.arrays().keys() == expected.arrays().keys()
+    for name, array in expected.arrays().items():
+        np.testing.assert_array_equal(found.arrays()[name], array, err_msg=name)

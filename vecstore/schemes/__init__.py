@@ -123,6 +123,7 @@ _registry = Registry(
         "mgqe": "mgqe:Mgqe",
         "opq": "opq:Opq",
         "optembed": "optembed:OptEmbed",
+        "pca+pq": "pca_pq:PcaPq",
         "pq": "pq:Pq",
         "rabitq": "rabitq:Rabitq",
         "robe": "robe:Robe",

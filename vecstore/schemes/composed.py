@@ -20,7 +20,7 @@ from vecstore.schemes.layouts import LaidOut, Layout
 from vecstore.schemes.transformed import named
 from vecstore.types import F32, I64, ArrayForm, Metric
 
-__all__ = ["CODEC", "Composed", "ComposedTable"]
+__all__ = ["CODEC", "Composed", "ComposedTable", "composed_settings"]
 
 #: What names of the arrays of the codec begin with.
 CODEC = "codec."
@@ -81,7 +81,7 @@ class Composed(Scheme, frozen=True, kw_only=True):
         As in :mod:`vecstore.schemes.planning`, an interval of bytes is halved at places that do not depend on the
         budget, and a form is taken only if it is no smaller than the one before.
         """
-        given = _settings(cls, parameters)
+        given = composed_settings(cls, parameters)
 
         low, high = cls._least(shape, frequency, given), 2 * shape.float32_bytes + _MORE_BYTES
         chosen, largest = cls._at(low, shape, frequency, given), cls._at(max(low, high), shape, frequency, given)
@@ -107,7 +107,7 @@ class Composed(Scheme, frozen=True, kw_only=True):
         parameters: Mapping[str, Any],
     ) -> Callable[[float], list[Scheme]] | None:
         """Give the rule of the layout's scheme, where it has one; see :meth:`Scheme.plan_fields`."""
-        given = _settings(cls, parameters)
+        given = composed_settings(cls, parameters)
         rule = cls.outer_scheme.plan_fields(shapes, frequency, given["outer"])
         if rule is None:
             return None
@@ -228,7 +228,7 @@ class ComposedTable(ArrayTable):
         return {**self.layout.arrays, **{f"{CODEC}{name}": array for name, array in self.stored.arrays().items()}}
 
 
-def _settings(cls: type[Composed], parameters: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+def composed_settings(cls: type[Composed], parameters: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
     """Give the settings of the layout and of the codec that are given, without their names.
 
     Raises

@@ -139,6 +139,10 @@ class Pq(Scheme, frozen=True, kw_only=True, tag="pq"):
             numbers[:, part] = nearest(own, codebook[part])[0]
             if on_progress is not None:
                 on_progress(shape.rows * (part + 1) // self.parts, shape.rows)
+        return self.holding(shape, codebook, numbers)
+
+    def holding(self, shape: TableShape, codebook: F32, numbers: U8) -> PqTable:
+        """Give the table of a codebook, see :class:`PqTable`, and the code uint8[n, parts] of each part of each row."""
         return PqTable(self, shape, frozen(codebook), frozen(numbers) if self.bits == 8 else _blocks(numbers))
 
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> PqTable:
@@ -180,9 +184,12 @@ class PqTable(ArrayTable):
     def take(self, rows: I64, out: F32) -> None:
         """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
         parts, centroids, width = self.codebook.shape
-        numbers = self.codes[rows] if self.scheme.bits == 8 else code_rows(self.codes, rows, parts)
-        places = (numbers + np.arange(parts) * centroids).ravel().astype(np.int64)
+        places = (self.numbers(rows) + np.arange(parts) * centroids).ravel().astype(np.int64)
         lookup.take(self.codebook.reshape(-1, width), frozen(places), out.reshape(-1, width))
+
+    def numbers(self, rows: I64) -> U8:
+        """Give the code uint8[n, parts] of each part of ``rows`` int64[n]."""
+        return self.codes[rows] if self.scheme.bits == 8 else code_rows(self.codes, rows, len(self.codebook))
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once: tables of what each centroid adds."""

@@ -8,6 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
+from vecstore_bench.report.field_choices import FieldChoices, field_choices
 from vecstore_bench.report.labels import is_composed
 from vecstore_bench.report.measures import MEASURES, QUALITIES, Measure
 from vecstore_bench.report.reading import Cell, Key, Run
@@ -94,6 +95,8 @@ class Comparison:
         Scheme -> least bytes it needs, of schemes for which a budget was too small.
     infeasible, failed : tuple of Cell
         Not done; of infeasible cells one a scheme and budget.
+    choices : FieldChoices or None
+        What each field got, where fields choose.
     """
 
     key: Key
@@ -103,6 +106,7 @@ class Comparison:
     floors: Mapping[str, int]
     infeasible: tuple[Cell, ...]
     failed: tuple[Cell, ...]
+    choices: FieldChoices | None = None
 
     @property
     def compressed(self) -> tuple[Entry, ...]:
@@ -173,6 +177,7 @@ def _comparison(key: Key, cells: Sequence[Cell]) -> Comparison:
         floors=floors,
         infeasible=tuple(sorted(infeasible.values(), key=lambda cell: (cell.scheme, -cell.budget))),
         failed=tuple(cell for cell in cells if cell.status not in ("done", "infeasible")),
+        choices=field_choices((cell.budget, cell.chosen) for cell in done),
     )
 
 

@@ -15,6 +15,7 @@ from vecstore.schemes.base import Family
 from vecstore_bench.report.across import across
 from vecstore_bench.report.choosing import Advice, Rules
 from vecstore_bench.report.comparing import BASELINE, Comparison, Entry
+from vecstore_bench.report.field_choices import got_text
 from vecstore_bench.report.measures import MEASURES, budget_text, bytes_text
 from vecstore_bench.report.methods import FAMILIES, Method, family_of
 from vecstore_bench.report.plots import COLOURS, FRONT, GRID, INK, PAPER, Plot
@@ -77,6 +78,7 @@ def page(run: Run, sections: Sequence[Section], methods: Sequence[Method], rules
         "commands": _commands,
         "slug": family_slug,
         "loss": loss_text,
+        "got": got_text,
     }
     environment.globals |= {"columns": _columns, "missing": _missing}
     by_family: dict[Family | None, list[Method]] = {family: [] for family in Family}

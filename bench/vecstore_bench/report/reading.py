@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from vecstore.errors import FormatError, InvalidArgumentError, NotFoundError
 from vecstore_bench.describing import DESCRIPTION
+from vecstore_bench.report.field_choices import Chosen, chosen_of
 from vecstore_bench.report.measures import MEASURES, first
 
 __all__ = ["Cell", "Key", "Run", "Source", "read_run"]
@@ -55,6 +56,8 @@ class Cell:
         Of the float32 table; the least that the scheme needs, which infeasible cells know.
     values : mapping of str to float
         By the keys of :data:`~vecstore_bench.report.measures.MEASURES`; what the cell has of them.
+    chosen : tuple of Chosen
+        What each field got, where fields choose.
     """
 
     key: Key
@@ -67,6 +70,7 @@ class Cell:
     full_bytes: int | None
     floor_bytes: int | None
     values: Mapping[str, float]
+    chosen: tuple[Chosen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,7 @@ def _cell(row: Any, experiment: Mapping[str, Any], path: Path) -> Cell:
         full_bytes=_whole(row, "full_bytes"),
         floor_bytes=_whole(row, "floor_bytes"),
         values={key: value for key, value in measured.items() if value is not None},
+        chosen=chosen_of(row),
     )
 
 

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from vecstore_bench.report.field_choices import choices_table
 from vecstore_bench.report.measures import budget_text, bytes_text
 from vecstore_bench.report.page import Section, loss_text
 
@@ -16,8 +17,9 @@ __all__ = ["summary"]
 
 
 def summary(sections: Sequence[Section]) -> RenderableType:
-    """Give the advice of every comparison, and its Pareto front."""
-    return Group(*(part for section in sections for part in (_advice(section), _front(section))))
+    """Give the advice of every comparison, its Pareto front, and what fields got where they choose."""
+    tables = (table for section in sections for table in (_advice(section), _front(section), _choices(section)))
+    return Group(*filter(None, tables))
 
 
 def _advice(section: Section) -> Table:
@@ -55,6 +57,11 @@ def _front(section: Section) -> Table:
     if any(missed):
         table.caption = f"{missed[0]} scheme and budget infeasible, {missed[1]} cells failed; the report lists them"
     return table
+
+
+def _choices(section: Section) -> Table | None:
+    choices = section.comparison.choices
+    return None if choices is None else choices_table(choices)
 
 
 def _name(scheme: str, budget: float) -> str:
