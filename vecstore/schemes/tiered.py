@@ -31,6 +31,8 @@ __all__ = ["Tier", "Tiered", "TieredTable"]
 _TIERS, _MOST_TIERS = 2, 8
 #: How far the sum of the shares of tiers may be from 1.
 _SUM_TOLERANCE = 1e-6
+#: By how much a tier is preferred to the one before where both have the same number of rows.
+_FIRST = 1e-6
 #: What the product of a size and a quotient of sizes may lack of a size.
 _ROUNDING = 1e-9
 #: Lengths are alike where the mean of the longest tier is less than this multiple of that of the shortest.
@@ -130,7 +132,8 @@ class Tiered(Scheme, frozen=True, kw_only=True):
     def forms(self, shape: TableShape) -> dict[int, Self]:
         """Give this scheme with all sizes that the rule allows, by the bytes of a table of ``shape``."""
         counts = self.counts(shape.rows)
-        weights = np.maximum(counts, 1) ** -self.alpha
+        # Among tiers of equally many rows, the one of the longest rows gets the next size first.
+        weights = np.maximum(counts, 1) ** -self.alpha * (1 + _FIRST * np.arange(len(counts)))
         weights /= weights.max()
         sizes = self.sizes(shape.dim)
         tables = [TableShape(count, shape.dim) for count in counts]
