@@ -61,6 +61,7 @@ CONFIGS = {
     "int8-table": {"scheme": "int8", "scales": "table"},
     "magpq": {
         "scheme": "magpq",
+        "groups": 3,
         "tiers": [{"share": 0.5, "size": 37}, {"share": 0.25, "size": 37}, {"share": 0.25, "size": 37}],
     },
     "magsvd": {"scheme": "magsvd", "tiers": [{"share": 0.5, "size": 5}, {"share": 0.5, "size": 5}]},

@@ -21,6 +21,8 @@ class MagPq(Tiered, frozen=True, kw_only=True, tag="magpq"):
     ----------
     tiers : tuple of Tier
         Shortest rows first; a size is the parts of a row.
+    groups : int
+        Tiers that rows are cut into where their lengths differ.
     inner : dict
         Settings of ``pq`` in all tiers, such as ``bits``.
     alpha : float
@@ -57,6 +59,8 @@ class MagSvd(Tiered, frozen=True, kw_only=True, tag="magsvd"):
     ----------
     tiers : tuple of Tier
         Shortest rows first; a size is the dimensions that are kept.
+    groups : int
+        Tiers that rows are cut into where their lengths differ.
     inner : dict
         Settings of ``mde`` in all tiers.
     alpha : float

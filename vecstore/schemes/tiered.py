@@ -27,8 +27,8 @@ from vecstore.types import F32, F64, I64, ArrayForm, Metric
 
 __all__ = ["Tier", "Tiered", "TieredTable"]
 
-#: Tiers where a plan is not told how many, and the most that there may be.
-_TIERS, _MOST_TIERS = 2, 8
+#: The most tiers that there may be.
+_MOST_TIERS = 8
 #: How far the sum of the shares of tiers may be from 1.
 _SUM_TOLERANCE = 1e-6
 #: By how much a tier is preferred to the one before where both have the same number of rows.
@@ -53,9 +53,10 @@ class Tiered(Scheme, frozen=True, kw_only=True):
     of n rows gets a size proportional to ``n ** -alpha``, rounded down to one that there is; of such sizes the largest
     that fit the budget are taken. Long rows have the largest errors, and inner products find them most often.
 
-    The lengths of rows are known once there are rows. So a plan is for tiers of equally many, and a fit cuts the rows
-    by their lengths and chooses sizes anew, within the bytes of the plan. Where lengths are alike, as those of unit
-    vectors are, tiers would cost bytes and be of no use: then all rows are in one.
+    The lengths of rows are known once there are rows. So a plan is for tiers of equally many, or for a single one where
+    that uses more of the budget, and a fit cuts the rows by their lengths and chooses sizes anew, within the bytes of
+    the plan. Where lengths are alike, as those of unit vectors are, tiers would cost bytes and be of no use: then all
+    rows are in one.
 
     A subclass names the scheme of the tiers, its setting that is the size, and the sizes that there are.
     """
@@ -67,6 +68,7 @@ class Tiered(Scheme, frozen=True, kw_only=True):
     sized_by: ClassVar[str]
 
     tiers: tuple[Tier, ...]
+    groups: int = 2
     inner: dict[str, Any] = msgspec.field(default_factory=dict)
     alpha: float = 0.3
     version: Literal[1] = 1
@@ -79,6 +81,10 @@ class Tiered(Scheme, frozen=True, kw_only=True):
             raise InvalidArgumentError(
                 f"{self.name}.tiers: expected 1 to {_MOST_TIERS} shares of the rows that add up to 1, got {shares}",
                 field="tiers",
+            )
+        if not 1 <= self.groups <= _MOST_TIERS:
+            raise InvalidArgumentError(
+                f"{self.name}.groups: expected 1 to {_MOST_TIERS} tiers, got {self.groups}", field="groups"
             )
         if not 0 <= self.alpha <= 1:
             raise InvalidArgumentError(f"{self.name}.alpha: expected 0 to 1, got {self.alpha}", field="alpha")
@@ -97,23 +103,14 @@ class Tiered(Scheme, frozen=True, kw_only=True):
         frequency: NDArray[np.int64] | None = None,  # noqa: ARG003
         parameters: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Give the largest sizes that fit, for tiers of equally many rows; see :meth:`Scheme.plan`.
-
-        The setting ``groups`` is the number of tiers, 2 where it is not given.
-        """
-        given = dict(parameters or {})
-        groups = given.pop("groups", _TIERS)
-        if isinstance(groups, bool) or not isinstance(groups, int) or not 1 <= groups <= _MOST_TIERS:
-            raise InvalidArgumentError(
-                f"{cls.name}.groups: expected 1 to {_MOST_TIERS} tiers, got {groups!r}", field="groups"
-            )
-        tiers = [{"share": 1 / groups, "size": cls.sizes(shape.dim)[0]}] * groups
-        scheme = cls.from_dict({"tiers": tiers, **given, "scheme": cls.name})
+        """Give the largest sizes that fit, for tiers of equally many rows or for one; see :meth:`Scheme.plan`."""
+        given = {"tiers": [{"share": 1.0, "size": cls.sizes(shape.dim)[0]}], **(parameters or {}), "scheme": cls.name}
+        scheme = cls.from_dict(given)
         allowed = allowed_bytes(shape, budget)
-        if "tiers" in given:
+        if parameters and "tiers" in parameters:
             check_floor(cls.name, allowed, scheme.nbytes(shape))
             return scheme
-        forms = scheme.forms(shape)
+        forms = scheme.forms(shape) | scheme._cut([1 / scheme.groups] * scheme.groups).forms(shape)
         check_floor(cls.name, allowed, min(forms))
         return forms[max(size for size in forms if size <= allowed)]
 
@@ -149,6 +146,10 @@ class Tiered(Scheme, frozen=True, kw_only=True):
             nbytes = shared + sum(own[place] for place, own in zip(chosen, costs, strict=True))
             found[nbytes] = [sizes[place] for place in chosen]
         return {nbytes: self._with_sizes(chosen) for nbytes, chosen in found.items()}
+
+    def _cut(self, shares: Sequence[float]) -> Self:
+        """Give this scheme with tiers of these shares, all of one size."""
+        return replace(self, tiers=tuple(Tier(share=share, size=self.tiers[0].size) for share in shares))
 
     def _with_sizes(self, sizes: Sequence[int]) -> Self:
         tiers = tuple(Tier(share=tier.share, size=size) for tier, size in zip(self.tiers, sizes, strict=True))
@@ -198,11 +199,9 @@ class Tiered(Scheme, frozen=True, kw_only=True):
     def _for_lengths(self, lengths: F64, shape: TableShape) -> Self:
         """Give this scheme with the tiers of rows of these lengths, float64[n], within its bytes."""
         allowed = self.nbytes(shape)
-        for ends in (_equal_totals(np.sort(lengths), len(self.tiers)), [shape.rows]):
+        for ends in (_equal_totals(np.sort(lengths), self.groups), [shape.rows]):
             counts = np.diff(ends, prepend=0).tolist()
-            shares = [count / shape.rows if shape.rows else 1 / len(counts) for count in counts]
-            tiers = tuple(Tier(share=share, size=self.tiers[0].size) for share in shares)
-            forms = replace(self, tiers=tiers).forms(shape)
+            forms = self._cut([count / shape.rows if shape.rows else 1.0 for count in counts]).forms(shape)
             fitting = [size for size in forms if size <= allowed]
             if fitting:
                 return forms[max(fitting)]
