@@ -340,6 +340,25 @@ def fields_rows(config, arrays, rows, dim):
     return found
 
 
+def tiered_rows(config, arrays, rows, dim):
+    """Rows float32[n, dim] of magpq and magsvd: the chain of bitmaps says which tier has a row, and where."""
+    name, key = {"magpq": ("pq", "parts"), "magsvd": ("mde", "width")}[config["scheme"]]
+    found = np.empty((len(rows), dim), np.float32)
+    for line, row in enumerate(rows):
+        place, tier = int(row), 0
+        while f"map.{tier}.words" in arrays:
+            bits = bits_of(arrays[f"map.{tier}.words"])
+            before = int(bits[:place].sum())
+            if bits[place]:
+                place = before
+                break
+            place, tier = place - before, tier + 1
+        own = {each.removeprefix(f"{tier}."): a for each, a in arrays.items() if each.startswith(f"{tier}.")}
+        settings = {"bits": 4, **config.get("inner", {}), "scheme": name, key: config["tiers"][tier]["size"]}
+        found[line] = rows_of(settings, own, np.array([place]), dim)[0]
+    return found
+
+
 def composed_rows(config, arrays, rows, dim):
     """Rows float32[n, dim] of hybrids: what the codec makes of the stored rows, read as the layout reads them."""
     outer, own = config["outer"], {name: a for name, a in arrays.items() if not name.startswith("codec.")}
@@ -423,7 +442,8 @@ def pq_rows(config, arrays, rows, dim):
     else:
         own = arrays["blocks"][rows // 16, :, rows % 16]
         codes = np.stack([own & 15, own >> 4], axis=2).reshape(len(rows), -1)[:, : config["parts"]]
-    return np.concatenate([arrays["codebook"][part, codes[:, part]] for part in range(config["parts"])], axis=1)
+    parts = [arrays["codebook"][part, codes[:, part]] for part in range(config["parts"])]
+    return np.concatenate(parts, axis=1)[:, :dim]
 
 
 def opq_rows(config, arrays, rows, dim):
@@ -484,6 +504,7 @@ DECODERS = {
     "hash": lambda config, arrays, rows, dim: hash_rows(config, arrays, rows),
     "int16": lambda config, arrays, rows, dim: coded_rows(arrays, rows),
     "int8": lambda config, arrays, rows, dim: coded_rows(arrays, rows),
+    **dict.fromkeys(("magpq", "magsvd"), tiered_rows),
     "mde": lambda config, arrays, rows, dim: projected_rows(arrays, rows),
     "mgqe": lambda config, arrays, rows, dim: mgqe_rows(config, arrays, rows),
     "optembed": optembed_rows,

@@ -33,8 +33,8 @@ _WIDTH = 140
 _TRANSFORMED = "transformed"
 #: The codecs for corpora of the comparison that this benchmark follows (Zhang et al., "Experimental Analysis of
 #: Large-scale Learnable Vector Storage Compression", VLDB 2024), by our names: de-duplication, two widths of integers,
-#: pruning by magnitude, product quantisation, that with tiers, truncated SVD, tensor trains.
-PAPER = ("full", "dedup", "int8", "int16", "deeplight", "pq", "mgqe", "mde", "ttrec")
+#: pruning by magnitude, product quantisation, that in tiers by length, truncated SVD, that in tiers, tensor trains.
+PAPER = ("full", "dedup", "int8", "int16", "deeplight", "pq", "magpq", "mde", "magsvd", "ttrec")
 _PACKAGES = ("vecstore", "numpy", "numba", "llvmlite", "pyarrow", "torch")
 
 

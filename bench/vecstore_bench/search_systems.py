@@ -16,7 +16,7 @@ from vecstore.schemes.base import TableShape
 from vecstore.types import Metric
 from vecstore_bench.data_sets import DataSet, load, prepared
 from vecstore_bench.peers import all_systems
-from vecstore_bench.peers.base import Index, Peer, Unavailable, folder_bytes
+from vecstore_bench.peers.base import Index, Peer, Unavailable
 
 __all__ = ["Built", "Missing", "Source", "System", "opened"]
 
@@ -45,7 +45,7 @@ class Built:
     version : str
         Of the system's package.
     cpu_seconds, wall_seconds : float
-        Until the index was written.
+        Until the index was written. Both are wall seconds where a server does the work.
     memory_bytes, disk_bytes : int
         What a search needs in memory, and all files.
     """
@@ -140,9 +140,9 @@ def _build(name: str, source: Source, threads: int, folder: Path) -> tuple[Built
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     built = Built(
         version=peer.version,
-        cpu_seconds=cpu,
+        cpu_seconds=wall if peer.served else cpu,
         wall_seconds=wall,
         memory_bytes=peer.memory_bytes(folder),
-        disk_bytes=folder_bytes(folder),
+        disk_bytes=peer.disk_bytes(folder),
     )
     return built, ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 
 from tests.bench import vector_sets
 from vecstore.errors import InvalidArgumentError
+from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.base import TableShape
+from vecstore.types import Metric
 from vecstore_bench import search
 from vecstore_bench.data_sets import exact_neighbours, load, prepared
 from vecstore_bench.machines import facts, limited
@@ -21,6 +24,8 @@ from vecstore_bench.peers import all_systems, chosen
 from vecstore_bench.peers.base import Unavailable, folder_bytes, ladder
 from vecstore_bench.peers.hnswlib_graph import Hnswlib
 from vecstore_bench.peers.ours import Vecstore, places
+from vecstore_bench.peers.pgvector_server import SERVER
+from vecstore_bench.ranking import recall
 from vecstore_bench.search_filters import measure_filters
 from vecstore_bench.search_systems import Built, Source, System, opened
 from vecstore_bench.search_tables import markdown, put_section
@@ -139,6 +144,41 @@ def test_what_is_missing_or_broken_does_not_stop_the_others(folder, data, tmp_pa
     again, broken = opened([Hnswlib(), Broken()], source, shape, data.metric, tmp_path, threads=1)
     assert again[0].built == built
     assert [(one.status, one.reason) for one in broken] == [("failed", "RuntimeError: no luck")]
+
+
+def test_pgvector_without_a_server_is_a_line_that_says_so(folder, data, tmp_path, monkeypatch):
+    monkeypatch.delenv(SERVER, raising=False)
+    source, shape = Source(str(folder), None), TableShape(*data.base.shape)
+    systems, (missing,) = opened(chosen(("pgvector",), ours=False), source, shape, data.metric, tmp_path, threads=1)
+    assert systems == []
+    installed = find_spec("psycopg") is not None
+    expected = "VECSTORE_PGVECTOR names no server" if installed else "psycopg is not installed"
+    assert (missing.name, missing.status, missing.reason) == ("pgvector", "skipped", expected)
+
+
+def test_pgvector_with_a_server_that_does_not_answer(monkeypatch):
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    monkeypatch.setenv(SERVER, "postgresql://localhost:1/nobody")
+    with pytest.raises(Unavailable, match="does not answer"):
+        _ = all_systems()["pgvector"].version
+
+
+@pytest.mark.parametrize("metric", [Metric.L2, Metric.COSINE])
+def test_pgvector_finds_nearest_rows(folder, data, tmp_path, metric):
+    if not os.environ.get(SERVER):
+        pytest.skip(f"{SERVER} names no server")
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    (peer,) = chosen(("pgvector",), ours=False)
+    few = replace(data, base=unit_rows(data.base[:500]), metric=metric)
+    peer.build(few, 1, tmp_path)
+    assert peer.disk_bytes(tmp_path) > peer.memory_bytes(tmp_path) > few.base.nbytes
+    index = peer.open(tmp_path, TableShape(*few.base.shape), metric)
+    queries = unit_rows(data.queries[:20])
+    found = index.search(queries, 10, {"ef": 200})
+    np.testing.assert_array_equal(index.search(queries[:1], 10, {"ef": 200}), found[:1])
+    expected = exact_neighbours(few.base, queries, metric, 10)
+    assert recall(found, expected, 10) > 0.95
+    index.close()
 
 
 def test_filters_are_measured_against_what_a_plain_loop_finds(data, tmp_path):

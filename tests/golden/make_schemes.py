@@ -59,6 +59,12 @@ CONFIGS = {
     "int16": {"scheme": "int16"},
     "int8": {"scheme": "int8"},
     "int8-table": {"scheme": "int8", "scales": "table"},
+    "magpq": {
+        "scheme": "magpq",
+        "groups": 3,
+        "tiers": [{"share": 0.5, "size": 37}, {"share": 0.25, "size": 37}, {"share": 0.25, "size": 37}],
+    },
+    "magsvd": {"scheme": "magsvd", "tiers": [{"share": 0.5, "size": 5}, {"share": 0.5, "size": 5}]},
     "mde": {"scheme": "mde", "width": 8},
     "mde+alpt": {
         "scheme": "mde+alpt",
@@ -77,6 +83,7 @@ CONFIGS = {
     },
     "pq": {"scheme": "pq", "parts": 37},
     "pq-8": {"scheme": "pq", "parts": 37, "bits": 8},
+    "pq-uneven": {"scheme": "pq", "parts": 10},
     "rabitq": {"scheme": "rabitq"},
     "rabitq-3": {"scheme": "rabitq", "bits": 3},
     "robe": {"scheme": "robe", "size": 432},

@@ -124,11 +124,22 @@ def test_quick_scans_are_within_the_rounding_of_their_tables(rng, rows, queries,
 
 
 def test_parts_that_do_not_divide_the_dimensions_are_refused(rows):
-    for name in ("pq", "opq", "mgqe"):
+    for name in ("opq", "mgqe"):
         with pytest.raises(InvalidArgumentError, match="7 does not divide 48"):
             fitted(rows, name, parts=7)
         with pytest.raises(InvalidArgumentError, match="7 does not divide 48"):
             schemes.from_config({"scheme": name, "parts": 7}).check_collection(48, Metric.L2)
+
+
+def test_parts_of_pq_have_whole_widths(rows):
+    for name in ("pq", "magpq"):
+        sized = {"parts": 13} if name == "pq" else {"tiers": [{"share": 1, "size": 13}]}
+        with pytest.raises(InvalidArgumentError, match="13 of width 4 exceed 48 dimensions; 12 will do"):
+            schemes.from_config({"scheme": name, **sized}).check_collection(48, Metric.L2)
+    uneven = fitted(rows, "pq", parts=7)
+    assert uneven.codebook.shape == (7, 16, 7)
+    # Of 7 floats 6 are of the 48 dimensions.
+    assert not uneven.codebook[-1, :, 6:].any()
 
 
 @pytest.mark.parametrize("settings", [{"parts": 0}, {"parts": 4, "bits": 5}, {}])

@@ -9,7 +9,7 @@ from vecstore.kernels import distance, screening, topk
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
 from vecstore.kernels.lookup import first_outside
-from vecstore.kernels.scoring import Scorer
+from vecstore.kernels.scoring import PartedScorer, Scorer
 from vecstore.kernels.screening import PANEL_ROWS, Screen
 from vecstore.types import F32, I64, U64
 
@@ -61,6 +61,8 @@ def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tup
     """
     if k < 1:
         raise InvalidArgumentError(f"k: expected at least 1, got {k}", field="k")
+    if isinstance(scorer, PartedScorer):
+        return _search_parts(scorer, n_queries, rows, k)
     kept = None if isinstance(rows, int) else frozen(rows)
     total = rows if isinstance(rows, int) else len(rows)
     if total > topk.MAX_ROWS:
@@ -83,6 +85,20 @@ def scored_again(rows: I64, finer: Scorer, k: int) -> tuple[I64, F32]:
     distances = np.empty(rows.shape, np.float32)
     finer.rerank(rows, distances)
     return topk.nearest_rows(rows, distances, k)
+
+
+def _search_parts(scorer: PartedScorer, n_queries: int, rows: int | I64, k: int) -> tuple[I64, F32]:
+    """Search the tables of a scorer one by one, and merge what is found."""
+    owners, within = (None, None) if isinstance(rows, int) else scorer.locate(rows)
+    all_rows, all_distances = [], []
+    for part, (own, count) in enumerate(zip(scorer.parts, scorer.counts, strict=True)):
+        searched = count if owners is None or within is None else within[owners == part]
+        places, distances = exact_search(own, n_queries, searched, k)
+        all_rows.append(scorer.rows_of(part, places))
+        all_distances.append(distances)
+    if len(all_rows) == 1:
+        return all_rows[0], all_distances[0]
+    return topk.nearest_rows(np.concatenate(all_rows, axis=1), np.concatenate(all_distances, axis=1), k)
 
 
 def _screen_all(screen: Screen, operands: Operands, total: int, kept: I64 | None, heaps: U64) -> int:

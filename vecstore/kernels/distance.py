@@ -24,7 +24,7 @@ from vecstore.kernels.topk import push_block
 from vecstore.types import F32, I64, U64
 
 if TYPE_CHECKING:
-    from vecstore.kernels import hamming, int4, nibbles, numbers, part_sums
+    from vecstore.kernels import hamming, int4, nibbles, numbers, part_sums, split
 
 #: Queries scored together while a row is in cache.
 QUERY_GROUP = 16
@@ -52,7 +52,7 @@ Operands: TypeAlias = (
     "numbers.OffsetL2 | numbers.CodesDot | numbers.CodesL2 | part_sums.TierSums | part_sums.PartSums | "
     "int4.HalvesDot | int4.HalvesL2 | int4.RoundedHalvesDot | int4.RoundedHalvesL2 | "
     "hamming.SignProducts | hamming.SignCounts | nibbles.NibbleSums | nibbles.NibbleSteps | nibbles.PlaneProducts | "
-    "nibbles.PlaneSteps | nibbles.PlaneBounds | Shifted"
+    "nibbles.PlaneSteps | nibbles.PlaneBounds | split.SplitRows | Shifted"
 )
 
 
@@ -127,7 +127,7 @@ class _Tables(NamedTuple):
 @cache
 def _tables() -> _Tables:
     """Put the families' tables together, once a kernel has to be compiled; calling kernels needs none of them."""
-    from vecstore.kernels import hamming, int4, nibbles, numbers, part_sums
+    from vecstore.kernels import hamming, int4, nibbles, numbers, part_sums, split
 
     distances = {
         **numbers.DISTANCES,
@@ -135,6 +135,7 @@ def _tables() -> _Tables:
         **int4.DISTANCES,
         **nibbles.DISTANCES,
         **hamming.DISTANCES,
+        **split.DISTANCES,
         Shifted: _shifted,
     }
     return _Tables(
@@ -150,6 +151,7 @@ def _tables() -> _Tables:
             **numbers.PREFETCHES,
             **part_sums.PREFETCHES,
             **int4.PREFETCHES,
+            **split.PREFETCHES,
             Shifted: _prefetch_inner,
         },
         scans={**dict.fromkeys(distances, _scan_rows), Shifted: _scan_shifted, **nibbles.SCANS, **hamming.SCANS},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from vecstore.types import F32, I64, Metric
@@ -9,7 +10,7 @@ from vecstore.types import F32, I64, Metric
 if TYPE_CHECKING:
     from vecstore.kernels.distance import Operands
 
-__all__ = ["PairwiseTable", "Scorer"]
+__all__ = ["PairwiseTable", "PartedScorer", "Scorer"]
 
 
 @runtime_checkable
@@ -45,6 +46,35 @@ class Scorer(Protocol):
         A row of -1 gets ``inf``.
         """
         ...
+
+
+class PartedScorer(ABC):
+    """A scorer of rows that are in several tables: searches go through them one by one, each as it is done best.
+
+    Attributes
+    ----------
+    parts : tuple of Scorer
+        One a table.
+    counts : tuple of int
+        Rows of each.
+    """
+
+    parts: tuple[Scorer, ...]
+    counts: tuple[int, ...]
+
+    @abstractmethod
+    def locate(self, rows: I64) -> tuple[I64, I64]:
+        """Give the table of each of ``rows`` int64[n], and its row there; both int64[n].
+
+        Raises
+        ------
+        NotFoundError
+            There is no such row.
+        """
+
+    @abstractmethod
+    def rows_of(self, part: int, places: I64) -> I64:
+        """Give the rows, int64 like ``places``, that are at ``places`` int64[...] of a table; -1 stays."""
 
 
 @runtime_checkable

@@ -118,6 +118,8 @@ _registry = Registry(
         "int16": "int16:Int16",
         "int4": "int4:Int4",
         "int8": "int8:Int8",
+        "magpq": "magnitude:MagPq",
+        "magsvd": "magnitude:MagSvd",
         "mde": "mde:Mde",
         "mde+alpt": "hybrids:MdeAlpt",
         "mgqe": "mgqe:Mgqe",

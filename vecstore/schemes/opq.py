@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vecstore.errors import InvalidArgumentError
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.base import Progress, TableShape
 from vecstore.schemes.checks import table_matrix
@@ -51,6 +52,18 @@ class Opq(Pq, frozen=True, kw_only=True, tag="opq"):
     row_arrays: ClassVar[tuple[str, ...]] = ()
     #: Not tried: fitting takes ten times as long as for pq behind ``rotate``, whose recall is near it.
     advised: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+
+    def width(self, dim: int) -> int:
+        """Give the floats of a centroid; principal directions are dealt to parts of one size.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The parts do not divide ``dim``.
+        """
+        if dim % self.parts:
+            raise InvalidArgumentError(f"opq.parts: {self.parts} does not divide {dim} dimensions", field="parts")
+        return dim // self.parts
 
     @property
     def _inner(self) -> Pq:

@@ -33,13 +33,16 @@ __all__ = ["Pq", "PqTable"]
 class Pq(Scheme, frozen=True, kw_only=True, tag="pq"):
     """A row is ``parts`` centroids side by side, each of dim / parts floats: one code of ``bits`` bits a part.
 
+    Where ``parts`` does not divide dim, centroids are as wide as the next whole number, and of the last one there are
+    fewer floats; the rest are zeros. Plans take parts that divide.
+
     A distance is a sum of table entries, one a part; nothing is decoded. With 4 bits, scans find the entries of 16 rows
     at once in registers, rounded to whole steps; what they find is scored again.
 
     Attributes
     ----------
     parts : int
-        Codes a row; divides dim.
+        Codes a row.
     bits : int
         4 or 8: 16 or 256 centroids a part.
     version : int
@@ -96,13 +99,16 @@ class Pq(Scheme, frozen=True, kw_only=True, tag="pq"):
         Raises
         ------
         InvalidArgumentError
-            The parts do not divide ``dim``.
+            Fewer parts of that width hold all dimensions.
         """
-        if dim % self.parts:
+        width = -(-dim // self.parts)
+        enough = -(-dim // width)
+        if enough != self.parts:
             raise InvalidArgumentError(
-                f"{self.name}.parts: {self.parts} does not divide {dim} dimensions", field="parts"
+                f"{self.name}.parts: {self.parts} of width {width} exceed {dim} dimensions; {enough} will do",
+                field="parts",
             )
-        return dim // self.parts
+        return width
 
     def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
         """Give ``codebook``, and ``codes`` (8 bits) or ``blocks`` (4 bits)."""
@@ -133,8 +139,9 @@ class Pq(Scheme, frozen=True, kw_only=True, tag="pq"):
         codebook = np.empty((self.parts, self.centroids, width), np.float32)
         numbers = np.empty((shape.rows, self.parts), np.uint8)
         generator = np.random.default_rng(seed)
+        filled = _widened(matrix, self.parts * width)
         for part in range(self.parts):
-            own = np.ascontiguousarray(matrix[:, part * width : (part + 1) * width])
+            own = np.ascontiguousarray(filled[:, part * width : (part + 1) * width])
             codebook[part] = tiered_centroids(own, own[:0], self.centroids, self.centroids, generator)
             numbers[:, part] = nearest(own, codebook[part])[0]
             if on_progress is not None:
@@ -152,6 +159,11 @@ class Pq(Scheme, frozen=True, kw_only=True, tag="pq"):
         return PqTable(self, shape, frozen(codebook), frozen(codes))
 
 
+def _widened(rows: F32, width: int) -> F32:
+    """Give rows float32[n, d] with zeros after them, float32[n, width]; the same array where d is that."""
+    return rows if rows.shape[1] == width else np.pad(rows, ((0, 0), (0, width - rows.shape[1])))
+
+
 def _blocks(numbers: U8) -> U8:
     """Give codes uint8[n, M] below 16 in blocks, two a byte (see :mod:`vecstore.kernels.nibbles`)."""
     even = np.pad(numbers, ((0, 0), (0, numbers.shape[1] % 2)))
@@ -165,7 +177,7 @@ class PqTable(ArrayTable):
     ----------
     scheme : Pq
     shape : TableShape
-    codebook : float32[parts, centroids, dim / parts]
+    codebook : float32[parts, centroids, width]
         Frozen, as all arrays.
     codes : uint8[n, parts] or uint8[ceil(n / 16), ceil(parts / 2), 16]
         Of 8 bits, or of 4 bits in blocks.
@@ -185,7 +197,10 @@ class PqTable(ArrayTable):
         """Write ``rows`` int64[n] into ``out`` float32[n, dim]; see :meth:`ArrayTable.take`."""
         parts, centroids, width = self.codebook.shape
         places = (self.numbers(rows) + np.arange(parts) * centroids).ravel().astype(np.int64)
-        lookup.take(self.codebook.reshape(-1, width), frozen(places), out.reshape(-1, width))
+        whole = out if parts * width == self.shape.dim else np.empty((len(rows), parts * width), np.float32)
+        lookup.take(self.codebook.reshape(-1, width), frozen(places), whole.reshape(-1, width))
+        if whole is not out:
+            out[:] = whole[:, : self.shape.dim]
 
     def numbers(self, rows: I64) -> U8:
         """Give the code uint8[n, parts] of each part of ``rows`` int64[n]."""
@@ -193,7 +208,9 @@ class PqTable(ArrayTable):
 
     def scorer(self, queries: F32, metric: Metric) -> KernelScorer:
         """Prepare ``queries`` float32[q, dim] (unit rows for cosine) once: tables of what each centroid adds."""
-        given = frozen(queries_matrix(queries, self.shape.dim))
+        parts, _, width = self.codebook.shape
+        # Zeros meet the zeros of centroids and add nothing.
+        given = frozen(_widened(queries_matrix(queries, self.shape.dim), parts * width))
         bias = np.float32(0) if metric is Metric.L2 else bias_of(metric)
         if self.scheme.bits == 8:
             tables = np.empty((len(given), *self.codebook.shape[:2]), np.float32)

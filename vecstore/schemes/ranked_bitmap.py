@@ -15,7 +15,7 @@ from vecstore.errors import CorruptionError, InvalidArgumentError
 from vecstore.kernels.bitmaps import BLOCK_WORDS, fill_places, is_set, rank
 from vecstore.kernels.compiling import frozen
 from vecstore.schemes.checks import stored_array
-from vecstore.types import F64, I64, U32, U64, ArrayForm, Mask
+from vecstore.types import F64, I64, U8, U32, U64, ArrayForm, Mask
 
 __all__ = [
     "bitmap_forms",
@@ -25,6 +25,7 @@ __all__ = [
     "pack",
     "places",
     "rank",
+    "selected",
     "stored_bitmap",
     "unpack",
 ]
@@ -65,6 +66,21 @@ def places(words: U64, ranks: U32, rows: I64) -> I64:
     out = np.empty(len(rows), np.int64)
     fill_places(words, ranks, frozen(rows), out)
     return out
+
+
+def selected(words: U64, ranks: U32, numbers: I64, *, marked: bool) -> I64:
+    """Give int64[n]: the rows whose rank among the marked rows, or among the others, is ``numbers`` int64[n]."""
+    wanted = words if marked else ~words
+    firsts = np.arange(len(ranks)) * _BLOCK_BITS
+    before = ranks.astype(np.int64) if marked else firsts - ranks
+    blocks = np.searchsorted(before, numbers, side="right") - 1
+    # The last block may have fewer words than others.
+    own = np.minimum(blocks[:, None] * BLOCK_WORDS + np.arange(BLOCK_WORDS), len(words) - 1)
+    near, left = _place_of(np.bitwise_count(wanted[own]), numbers - before[blocks])
+    chosen = np.take_along_axis(own, near[:, None], axis=1)
+    octets = np.ascontiguousarray(wanted[chosen]).astype("<u8", copy=False).view(np.uint8)
+    bit, _ = _place_of(np.unpackbits(octets, axis=1, bitorder="little"), left)
+    return chosen[:, 0] * _WORD_BITS + bit
 
 
 def stored_bitmap(
@@ -112,6 +128,14 @@ def most_frequent(n_rows: int, count: int, frequency: I64 | F64 | None) -> Mask:
     mask = np.zeros(n_rows, np.bool_)
     mask[np.argsort(-counts, kind="stable")[:count]] = True
     return mask
+
+
+def _place_of(counts: U8, numbers: I64) -> tuple[I64, I64]:
+    """Give in which column of ``counts`` uint8[n, m] each of int64[n] things is, and its number within the column."""
+    ends = np.cumsum(counts, axis=1, dtype=np.int64)
+    columns: I64 = (ends <= numbers[:, None]).sum(axis=1)
+    before = np.take_along_axis(ends - counts, columns[:, None], axis=1)[:, 0]
+    return columns, numbers - before
 
 
 def _used_bits(n_rows: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
@@ -17,9 +18,13 @@ from vecstore.types import F32, I64, Metric
 __all__ = [
     "CheckedScorer",
     "KernelScorer",
+    "StagedScorer",
     "bias_of",
     "bounding",
+    "check_out",
+    "check_own_rows",
     "check_rows",
+    "check_span",
     "coarse",
     "quick",
     "renewal",
@@ -29,16 +34,24 @@ __all__ = [
 
 def coarse(scorer: Scorer) -> Scorer:
     """Give the scorer that computes what graph walks compute: quicker, for results that are scored again."""
-    if isinstance(scorer, KernelScorer) and scorer.traversal is not scorer.operands:
-        return scorer.with_operands(scorer.traversal)
-    return scorer
+    return scorer.coarse() if isinstance(scorer, StagedScorer) else scorer
 
 
 def quick(scorer: Scorer) -> Scorer:
     """Give the scorer for scans of all rows without a finer copy; the same one where that is quick enough."""
-    if isinstance(scorer, KernelScorer) and scorer.scanned is not scorer.operands:
-        return scorer.with_operands(scorer.scanned)
-    return scorer
+    return scorer.quick() if isinstance(scorer, StagedScorer) else scorer
+
+
+class StagedScorer(ABC):
+    """A scorer that may have others which are quicker, for results that are scored again."""
+
+    @abstractmethod
+    def coarse(self) -> Scorer:
+        """Give the scorer that computes what graph walks compute; this one where nothing is coarser."""
+
+    @abstractmethod
+    def quick(self) -> Scorer:
+        """Give the scorer for scans of all rows without a finer copy; this one where that is quick enough."""
 
 
 def bounding(scorer: Scorer) -> Scorer | None:
@@ -82,7 +95,7 @@ def check_rows(rows: I64, n_rows: int) -> I64:
     return checked
 
 
-class KernelScorer:
+class KernelScorer(StagedScorer):
     """Distances by the generic kernels.
 
     Parameters
@@ -125,6 +138,14 @@ class KernelScorer:
         """Give the scorer of the same queries that computes everything with ``operands``."""
         return KernelScorer(self._n_rows, self._n_queries, operands, operands)
 
+    def coarse(self) -> KernelScorer:
+        """Give the scorer of what graph walks compute; see :class:`StagedScorer`."""
+        return self if self.traversal is self.operands else self.with_operands(self.traversal)
+
+    def quick(self) -> KernelScorer:
+        """Give the scorer for scans without a finer copy; see :class:`StagedScorer`."""
+        return self if self.scanned is self.operands else self.with_operands(self.scanned)
+
     def scan(self, start: int, stop: int, out: F32) -> None:
         """Write the distances of rows start..stop into ``out`` float32[q, stop - start].
 
@@ -133,8 +154,8 @@ class KernelScorer:
         InvalidArgumentError
             Rows outside the table, or ``out`` of another shape or dtype.
         """
-        _check_span(start, stop, self._n_rows)
-        _check_out(out, self._n_queries, stop - start)
+        check_span(start, stop, self._n_rows)
+        check_out(out, self._n_queries, stop - start)
         distance.scan(self.operands, start, stop, out)
 
     def gather(self, rows: I64, out: F32) -> None:
@@ -148,7 +169,7 @@ class KernelScorer:
             A row outside the table.
         """
         checked = check_rows(rows, self._n_rows)
-        _check_out(out, self._n_queries, len(checked))
+        check_out(out, self._n_queries, len(checked))
         distance.gather(self.operands, checked, out)
 
     def rerank(self, rows: I64, out: F32) -> None:
@@ -161,8 +182,8 @@ class KernelScorer:
         InvalidArgumentError
             ``rows`` or ``out`` have another shape or dtype.
         """
-        _check_own_rows(rows, self._n_queries)
-        _check_out(out, self._n_queries, rows.shape[1])
+        check_own_rows(rows, self._n_queries)
+        check_out(out, self._n_queries, rows.shape[1])
         distance.rerank(self.operands, frozen(rows), self._n_rows, out)
 
 
@@ -195,36 +216,39 @@ class CheckedScorer:
 
     def scan(self, start: int, stop: int, out: F32) -> None:
         """Write the distances of rows start..stop; see :meth:`KernelScorer.scan`."""
-        _check_span(start, stop, self._n_rows)
-        _check_out(out, self._n_queries, stop - start)
+        check_span(start, stop, self._n_rows)
+        check_out(out, self._n_queries, stop - start)
         self._scorer.scan(start, stop, out)
 
     def gather(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[n]; see :meth:`KernelScorer.gather`."""
         checked = check_rows(rows, self._n_rows)
-        _check_out(out, self._n_queries, len(checked))
+        check_out(out, self._n_queries, len(checked))
         self._scorer.gather(checked, out)
 
     def rerank(self, rows: I64, out: F32) -> None:
         """Write the distances of ``rows`` int64[q, m], each query its own; see :meth:`KernelScorer.rerank`."""
-        _check_own_rows(rows, self._n_queries)
-        _check_out(out, self._n_queries, rows.shape[1])
+        check_own_rows(rows, self._n_queries)
+        check_out(out, self._n_queries, rows.shape[1])
         self._scorer.rerank(frozen(np.where(rows < self._n_rows, rows, -1)), out)
 
 
-def _check_span(start: int, stop: int, n_rows: int) -> None:
+def check_span(start: int, stop: int, n_rows: int) -> None:
+    """Check that the rows start..stop are inside a table."""
     if not 0 <= start <= stop <= n_rows:
         raise InvalidArgumentError(f"rows {start}..{stop} are outside a table of {n_rows} rows", field="rows")
 
 
-def _check_own_rows(rows: I64, n_queries: int) -> None:
+def check_own_rows(rows: I64, n_queries: int) -> None:
+    """Check that ``rows`` are int64[n_queries, m]."""
     if rows.ndim != 2 or rows.dtype != np.int64 or len(rows) != n_queries:
         raise InvalidArgumentError(
             f"rows: expected int64[{n_queries}, m], got {rows.dtype}{list(rows.shape)}", field="rows"
         )
 
 
-def _check_out(out: F32, n_queries: int, width: int) -> None:
+def check_out(out: F32, n_queries: int, width: int) -> None:
+    """Check that ``out`` is a writable C-contiguous float32[n_queries, width]."""
     expected = (n_queries, width)
     if out.shape != expected or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
         raise InvalidArgumentError(

@@ -27,6 +27,7 @@ _MODULES = (
     "vecstore_bench.peers.scann_tree",
     "vecstore_bench.peers.lance_database",
     "vecstore_bench.peers.chroma_database",
+    "vecstore_bench.peers.pgvector_server",
 )
 
 

@@ -70,10 +70,13 @@ class Peer(ABC):
     name : str
     package : str
         Distribution whose version counts.
+    served : bool
+        Another process does the work, whose CPU time is not seen: building takes as long as one has to wait.
     """
 
     name: str
     package: str
+    served: bool = False
 
     @property
     def version(self) -> str:
@@ -109,6 +112,10 @@ class Peer(ABC):
 
     def memory_bytes(self, folder: Path) -> int:
         """Give the bytes that a search needs in memory: all files of the index, unless a system says otherwise."""
+        return folder_bytes(folder)
+
+    def disk_bytes(self, folder: Path) -> int:
+        """Give the bytes on disk: all files of the index, unless a system keeps them elsewhere."""
         return folder_bytes(folder)
 
 
