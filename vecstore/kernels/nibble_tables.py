@@ -29,7 +29,7 @@ def extremes(table: F32) -> tuple[np.float32, np.float32]:
 def round_tables(tables: F32, rounded: U8, steps: F32, bases: F32) -> None:
     """Round tables float32[q, 2 W, 16] to whole steps above the smallest entry of each table.
 
-    ``add_nibble_sums`` adds the entries of eight tables in a byte: those of four columns, each four after the one
+    ``sum_nibbles`` adds the entries of eight tables in a byte: those of four columns, each four after the one
     before. The widest range of such a sum has :data:`LARGEST_SUM` steps. An entry is about the smallest of its table +
     step * rounded, and ``bases`` holds the sum of the smallest ones, in order.
 
