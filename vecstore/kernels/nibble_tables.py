@@ -85,18 +85,22 @@ def part_tables(columns: F32, queries: F32, squared: bool, tables: F32) -> None:
         Out; zeros past the last part.
     """
     n_parts, width, _ = columns.shape
-    tables[:] = 0
     for query in range(len(queries)):
+        tables[query, n_parts:] = 0
         for part in range(n_parts):
-            table = tables[query, part]
-            for element in range(width):
-                value, column = queries[query, part * width + element], columns[part, element]
-                if squared:
-                    for entry in range(ENTRIES):
-                        table[entry] += (value - column[entry]) * (value - column[entry])
-                else:
-                    for entry in range(ENTRIES):
-                        table[entry] -= value * column[entry]
+            # Four entries at a time, whose sums stay in registers.
+            for first in range(0, ENTRIES, 4):
+                a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+                for element in range(width):
+                    value, column = queries[query, part * width + element], columns[part, element]
+                    p, q, r, s = column[first], column[first + 1], column[first + 2], column[first + 3]
+                    if squared:
+                        p, q, r, s = value - p, value - q, value - r, value - s
+                        a, b, c, d = a + p * p, b + q * q, c + r * r, d + s * s
+                    else:
+                        a, b, c, d = a - value * p, b - value * q, c - value * r, d - value * s
+                table = tables[query, part]
+                table[first], table[first + 1], table[first + 2], table[first + 3] = a, b, c, d
 
 
 @kernel
