@@ -16,13 +16,13 @@ BLOCK_ROWS = 16
 #: Rows of a span where four queries take it together; one alone takes four times as many. Sums are 8 KiB.
 SPAN_ROWS = 1024
 #: Sums are at most so large where they are of one plane and few columns.
-_LARGEST_SHORT = 2**16 - 1
+_LARGEST_SHORT = np.int64(2**16 - 1)
 
 
 @kernel
 def are_short(planes: Int, width: Int) -> bool:
     """Tell whether sums over planes of ``width`` columns fit 16 bits."""
-    return planes == 1 and width <= MAX_COLUMNS
+    return bool(planes == 1 and width <= MAX_COLUMNS)
 
 
 @kernel
@@ -95,7 +95,7 @@ def push_sums(sums: U16, line: Int, start: Int, stop: Int, first_row: Int, base:
     for begin in range(start, stop, GLANCE):
         if most < 0:
             return
-        near = not_above(sums, line, begin, np.uint16(min(most, _LARGEST_SHORT)))
+        near = not_above(sums, line, begin, np.uint16(min(np.int64(most), _LARGEST_SHORT)))
         if near and stop - begin < GLANCE:
             near &= (one << np.uint64(stop - begin)) - one
         while near:

@@ -8,7 +8,8 @@ import numpy as np
 
 from vecstore.kernels import nibble_tables
 from vecstore.kernels.compiling import frozen, sealed
-from vecstore.kernels.nibbles import BLOCK_ROWS, ENTRIES
+from vecstore.kernels.nibble_spans import BLOCK_ROWS
+from vecstore.kernels.nibbles import ENTRIES
 from vecstore.types import F32, I64, U8
 
 __all__ = ["RoundedTables", "blocked", "blocks_shape", "code_rows", "rounded"]
