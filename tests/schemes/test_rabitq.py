@@ -12,7 +12,8 @@ from tests import reference
 from vecstore import HnswConfig, schemes
 from vecstore.errors import InvalidArgumentError
 from vecstore.index.bounded import refine_within
-from vecstore.kernels import nibbles
+from vecstore.kernels import distance, nibble_spans, nibble_tables, nibbles, topk
+from vecstore.kernels import rabitq as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.nibbles import blocked, rounded
@@ -101,8 +102,8 @@ def test_sums_of_nibbles_are_exact_for_any_width(rng, columns, planes):
     steps = rounded(tables)
     assert 240 <= _largest_sums(steps.tables) <= 255
     codes = blocked(rows)
-    sums = np.empty((4, 144), np.int32)
-    nibbles.span_sums(codes, planes, steps.tables, 1, 0, 9, sums)
+    part, sums = np.empty((4, 144), np.uint16), np.empty((4, 144), np.int32)
+    nibble_spans.span_sums(codes, planes, steps.tables, 1, 0, 9, part, sums)
     expected = np.zeros((4, 133), np.int64)
     for place in range(planes * columns):
         plane, column = divmod(place, columns)
@@ -110,8 +111,91 @@ def test_sums_of_nibbles_are_exact_for_any_width(rng, columns, planes):
         expected += (low[:, rows[:, place] & 15].astype(np.int64) + high[:, rows[:, place] >> 4]) << plane
     np.testing.assert_array_equal(sums[:, :133], expected)
     one = np.empty((1, 96), np.int32)
-    nibbles.span_sums(codes, planes, steps.tables, 3, 1, 6, one)
+    nibble_spans.span_sums(codes, planes, steps.tables, 3, 1, 6, part[:1], one)
     np.testing.assert_array_equal(one[0], expected[2, 16:112])
+
+
+@pytest.mark.parametrize("columns", [1, 3, 13, 16, 18, 31])
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 7])
+def test_sums_of_any_number_of_blocks_touch_no_others(rng, columns, blocks):
+    codes = frozen(rng.integers(0, 256, (blocks + 2, columns, 16)).astype(np.uint8))
+    tables = rounded(frozen(rng.standard_normal((4, 2 * columns, 16)).astype(np.float32))).tables
+    low, high = tables[:, 0, :columns].astype(np.int64), tables[:, 1, :columns].astype(np.int64)
+    for queries in (1, 4):
+        sums = np.full((queries, 16 * (blocks + 1)), 9, np.uint16)
+        nibble_spans.column_sums(codes, 1, blocks, 0, tables, 0, 0, columns, sums)
+        own = codes[1 : blocks + 1]
+        for query in range(queries):
+            found = sum(low[query, c][own[:, c] & 15] + high[query, c][own[:, c] >> 4] for c in range(columns))
+            np.testing.assert_array_equal(sums[query, : 16 * blocks], found.ravel())
+        assert (sums[:, 16 * blocks :] == 9).all()
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 400), (0, 1), (5, 69), (70, 199), (383, 400)])
+def test_sums_that_are_small_enough_are_offered_whatever_lies_behind(rng, start, stop):
+    # What is behind the last sum is smaller than all, and must not count.
+    sums = np.zeros((2, 400 + 64), np.uint16)
+    sums[1, :stop] = rng.integers(1, 200, stop) * 300
+    base, step = np.float32(-3.5), np.float32(0.01)
+    heap = topk.new_heaps(1, 7)
+    nibble_spans.push_sums(sums, 1, start, stop, 1000, base, step, heap[0])
+    rows, distances = topk.drain(heap)
+    expected = base + step * sums[1, start:stop].astype(np.float32)
+    order = np.lexsort((np.arange(len(expected)), expected))[:7]
+    np.testing.assert_array_equal(rows[0, : len(order)], 1000 + order)
+    np.testing.assert_array_equal(distances[0, : len(order)], expected[order])
+    assert (rows[0, len(order) :] == -1).all()
+
+
+def test_a_heap_that_nothing_can_enter_stays_as_it_is():
+    sums = np.zeros((1, 128), np.uint16)
+    heap = topk.new_heaps(1, 1)[0]
+    nibble_spans.push_sums(sums, 0, 0, 64, 5, np.float32(-5), np.float32(1), heap)
+    before = heap.copy()
+    assert topk.drain(heap[None].copy())[0] == [[5]]
+    nibble_spans.push_sums(sums, 0, 0, 64, 100, np.float32(2), np.float32(1), heap)
+    np.testing.assert_array_equal(heap, before)
+
+
+def test_codes_too_wide_for_short_sums_are_ranked_as_they_are_scored(rng):
+    codes = frozen(rng.integers(0, 256, (5, 1030, 16)).astype(np.uint8))
+    steps = rounded(frozen(rng.standard_normal((5, 2060, 16)).astype(np.float32)))
+    operands = nibbles.NibbleSteps(codes, steps.tables, frozen(steps.steps), frozen(steps.bases))
+    out, heaps = np.empty((5, 70), np.float32), topk.new_heaps(5, 9)
+    distance.scan(operands, 3, 73, out)
+    distance.nearest(operands, 3, 73, np.empty(5 * 512, np.float32), heaps)
+    rows, distances = topk.drain(heaps)
+    order = np.argsort(out, axis=1, kind="stable")[:, :9]
+    np.testing.assert_array_equal(rows, 3 + order)
+    np.testing.assert_array_equal(distances, np.take_along_axis(out, order, 1))
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize(("parts", "width"), [(1, 1), (7, 3), (24, 4)])
+def test_tables_of_parts_add_element_after_element(rng, parts, width, squared):
+    columns = frozen(rng.standard_normal((parts, width, 16)).astype(np.float32))
+    queries = frozen(rng.standard_normal((3, parts * width)).astype(np.float32))
+    tables = np.full((3, 2 * -(-parts // 2), 16), np.nan, np.float32)
+    nibble_tables.part_tables(columns, queries, squared, tables)
+    expected = np.zeros_like(tables)
+    for element in range(width):
+        value, entries = queries.reshape(3, parts, width)[:, :, element, None], columns[None, :, element]
+        term = (value - entries) ** 2 if squared else -(value * entries)
+        expected[:, :parts] += term
+    np.testing.assert_array_equal(tables, expected)
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_residuals_of_queries_and_what_is_added(rng, unit):
+    queries, centroid = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 37), 37))
+    rest, offsets = np.empty((5, 37), np.float32), np.empty(5, np.float32)
+    kernels.residuals(frozen(queries), frozen(centroid), unit, rest, offsets)
+    np.testing.assert_array_equal(rest, queries - centroid)
+    lengths = np.empty((2, 5), np.float32)
+    nibbles.squared_lengths(queries, lengths[0])
+    nibbles.squared_lengths(rest, lengths[1])
+    half = np.float32(0.5)
+    np.testing.assert_array_equal(offsets, half * (lengths[1] - lengths[0]) + half if unit else lengths[1])
 
 
 def test_rounded_tables_are_within_half_a_step():

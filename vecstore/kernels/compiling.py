@@ -221,5 +221,11 @@ def frozen(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
     if type(array) is np.ndarray and flags.c_contiguous and not flags.writeable:
         return array
     view = np.ascontiguousarray(array).view(np.ndarray)
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
+
+
+def sealed(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """Give a plain C-contiguous array that nobody else has, read-only from now on; quicker than :func:`frozen`."""
+    array.setflags(write=False)
+    return array

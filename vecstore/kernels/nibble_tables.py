@@ -29,7 +29,7 @@ def extremes(table: F32) -> tuple[np.float32, np.float32]:
 def round_tables(tables: F32, rounded: U8, steps: F32, bases: F32) -> None:
     """Round tables float32[q, 2 W, 16] to whole steps above the smallest entry of each table.
 
-    ``add_nibble_sums`` adds the entries of eight tables in a byte: those of four columns, each four after the one
+    ``sum_nibbles`` adds the entries of eight tables in a byte: those of four columns, each four after the one
     before. The widest range of such a sum has :data:`LARGEST_SUM` steps. An entry is about the smallest of its table +
     step * rounded, and ``bases`` holds the sum of the smallest ones, in order.
 
@@ -85,18 +85,22 @@ def part_tables(columns: F32, queries: F32, squared: bool, tables: F32) -> None:
         Out; zeros past the last part.
     """
     n_parts, width, _ = columns.shape
-    tables[:] = 0
     for query in range(len(queries)):
+        tables[query, n_parts:] = 0
         for part in range(n_parts):
-            table = tables[query, part]
-            for element in range(width):
-                value, column = queries[query, part * width + element], columns[part, element]
-                if squared:
-                    for entry in range(ENTRIES):
-                        table[entry] += (value - column[entry]) * (value - column[entry])
-                else:
-                    for entry in range(ENTRIES):
-                        table[entry] -= value * column[entry]
+            # Four entries at a time, whose sums stay in registers.
+            for first in range(0, ENTRIES, 4):
+                a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+                for element in range(width):
+                    value, column = queries[query, part * width + element], columns[part, element]
+                    p, q, r, s = column[first], column[first + 1], column[first + 2], column[first + 3]
+                    if squared:
+                        p, q, r, s = value - p, value - q, value - r, value - s
+                        a, b, c, d = a + p * p, b + q * q, c + r * r, d + s * s
+                    else:
+                        a, b, c, d = a - value * p, b - value * q, c - value * r, d - value * s
+                table = tables[query, part]
+                table[first], table[first + 1], table[first + 2], table[first + 3] = a, b, c, d
 
 
 @kernel

@@ -20,24 +20,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vecstore.kernels.compiling import Int, class_of, kernel, overload
-from vecstore.kernels.intrinsics import (
-    GLANCE,
-    MAX_COLUMNS,
-    TILE,
-    add_nibble_sums,
-    count_ones,
-    dot,
-    not_above,
+from vecstore.kernels.intrinsics import GLANCE, TILE, dot
+from vecstore.kernels.nibble_spans import (
+    BLOCK_ROWS,
+    SPAN_ROWS,
+    are_short,
+    column_sums,
+    push_sums,
+    span_rows,
+    span_sums,
+    stepped,
 )
-from vecstore.kernels.topk import distance_of, offer
-from vecstore.types import F32, I32, I64, U8, U64
+from vecstore.kernels.topk import push_block
+from vecstore.types import F32, I32, I64, U8, U16
 
-#: Rows of a block.
-BLOCK_ROWS = 16
 #: Entries of a table.
 ENTRIES = 16
-#: Rows summed before their distances are written.
-SPAN_ROWS = 512
 
 
 class NibbleSums(NamedTuple):
@@ -188,29 +186,6 @@ def step_sum(codes: U8, planes: Int, tables: U8, query: Int, row: Int) -> np.int
 
 
 @kernel
-def span_sums(codes: U8, planes: Int, tables: U8, query: Int, block: Int, blocks: Int, sums: I32) -> None:
-    """Write :func:`step_sum` of ``blocks`` blocks from ``block`` on into ``sums`` int32[1 or 4, 16 blocks].
-
-    Four rows of ``sums`` are for four queries.
-    """
-    width = codes.shape[1] // planes
-    for plane in range(planes):
-        for column in range(0, width, MAX_COLUMNS):
-            n_columns = min(MAX_COLUMNS, width - column)
-            first = plane * width + column
-            if len(sums) == TILE:
-                queries = (query, query + 1, query + 2, query + 3)
-                if first == 0:
-                    add_nibble_sums(codes, block, blocks, first, tables, queries, column, n_columns, (), sums)
-                else:
-                    add_nibble_sums(codes, block, blocks, first, tables, queries, column, n_columns, (plane,), sums)
-            elif first == 0:
-                add_nibble_sums(codes, block, blocks, first, tables, (query,), column, n_columns, (), sums)
-            else:
-                add_nibble_sums(codes, block, blocks, first, tables, (query,), column, n_columns, (plane,), sums)
-
-
-@kernel
 def squared_lengths(rows: F32, out: F32) -> None:
     """Write the squared length of each row of float32[n, d] into ``out`` float32[n], by the lane rule."""
     for row in range(len(rows)):
@@ -228,12 +203,6 @@ def take_planes(codes: U8, planes: int, rows: I64, out: I32) -> None:
                 byte = code_byte(codes, plane * width + (number >> 3), rows[place])
                 value += ((byte >> (number & 7)) & 1) << plane
             out[place, number] = 2 * value - ((1 << planes) - 1)
-
-
-@kernel
-def stepped(total: Int, base: np.float32, step: np.float32) -> np.float32:
-    """Give a value for a sum of steps."""
-    return base + step * np.float32(total)
 
 
 @kernel
@@ -284,14 +253,14 @@ def plane_bounds_distance(operands: Any, query: Any, row: Any) -> Any:
 
 
 def _write_nibble_steps(operands: Any, query: Any, sums: Any, first: Any, out: Any) -> Any:  # noqa: ARG001
-    """Write the distances for ``sums`` int32[m] of the rows from ``first`` on into ``out`` float32[m]."""
+    """Write the distances for ``sums`` integer[m] of the rows from ``first`` on into ``out`` float32[m]."""
     base, step = operands.bases[query], operands.steps[query]
     for place in range(len(out)):
         out[place] = stepped(sums[place], base, step)
 
 
 def _write_plane_steps(operands: Any, query: Any, sums: Any, first: Any, out: Any) -> Any:
-    """Write the estimates for ``sums`` int32[m] of the rows from ``first`` on into ``out`` float32[m]."""
+    """Write the estimates for ``sums`` integer[m] of the rows from ``first`` on into ``out`` float32[m]."""
     base, step, offset = operands.bases[query], operands.steps[query], operands.offsets[query]
     norms, scales = operands.norms[first : first + len(out)], operands.scales[first : first + len(out)]
     norm_weight, product_weight = operands.norm_weight, operands.product_weight
@@ -301,7 +270,7 @@ def _write_plane_steps(operands: Any, query: Any, sums: Any, first: Any, out: An
 
 
 def _write_plane_bounds(operands: Any, query: Any, sums: Any, first: Any, out: Any) -> Any:
-    """Write the bounds for ``sums`` int32[m] of the rows from ``first`` on into ``out`` float32[m]."""
+    """Write the bounds for ``sums`` integer[m] of the rows from ``first`` on into ``out`` float32[m]."""
     write_steps(operands.estimates, query, sums, first, out)
     slack, rough = operands.slacks[query], operands.roughs[query]
     residuals = operands.residuals[first : first + len(out)]
@@ -322,7 +291,7 @@ def _bound_steps(operands: Any) -> Any:
     return steps_of(operands.estimates)
 
 
-def write_steps(operands: Any, query: Int, sums: I32, first: Int, out: F32) -> None:
+def write_steps(operands: Any, query: Int, sums: U16 | I32, first: Int, out: F32) -> None:
     """Write distances for sums of steps, as the class of the operands says; only compiled code may call it."""
     raise NotImplementedError("write_steps() exists in compiled kernels only")
 
@@ -346,76 +315,56 @@ def _choose_steps(operands: Any) -> Any:
     return _STEPS.get(class_of(operands))
 
 
-def scan_steps(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:
+@kernel
+def scan_blocks(operands: Any, first: Int, last: Int, start: Int, stop: Int, out: F32) -> None:
     """Write the distances of rows start..stop to queries first..last into ``out[first:last]``, block by block."""
-    tile, one = np.empty((TILE, SPAN_ROWS), np.int32), np.empty((1, SPAN_ROWS), np.int32)
     codes, planes, tables = steps_of(operands)
-    for low in range(start - start % BLOCK_ROWS, stop, SPAN_ROWS):
-        begin, end = max(low, start), min(low + SPAN_ROWS, stop)
+    width = codes.shape[1] // planes
+    short = are_short(planes, width)
+    span = span_rows(last - first)
+    tile, one = np.empty((TILE, SPAN_ROWS), np.uint16), np.empty((1, span), np.uint16)
+    tile_totals = np.empty((TILE, 0 if short else SPAN_ROWS), np.int32)
+    one_total = np.empty((1, 0 if short else span), np.int32)
+    for low in range(start - start % BLOCK_ROWS, stop, span):
+        begin, end = max(low, start), min(low + span, stop)
+        block, blocks = low >> 4, (end - low + BLOCK_ROWS - 1) >> 4
         query = first
         while query < last:
-            sums = tile if query + TILE <= last else one
-            span_sums(codes, planes, tables, query, low >> 4, (end - low + BLOCK_ROWS - 1) >> 4, sums)
+            sums, totals = (tile, tile_totals) if query + TILE <= last else (one, one_total)
+            if short:
+                column_sums(codes, block, blocks, 0, tables, query, 0, width, sums)
+            else:
+                span_sums(codes, planes, tables, query, block, blocks, sums, totals)
             for number in range(len(sums)):
-                write_steps(
-                    operands,
-                    query + number,
-                    sums[number, begin - low : end - low],
-                    begin,
-                    out[query + number, begin - start : end - start],
-                )
+                line = out[query + number, begin - start : end - start]
+                if short:
+                    write_steps(operands, query + number, sums[number, begin - low : end - low], begin, line)
+                else:
+                    write_steps(operands, query + number, totals[number, begin - low : end - low], begin, line)
             query += len(sums)
 
 
-@kernel
-def largest_sum(limit: np.float32, base: np.float32, step: np.float32) -> np.int32:
-    """Give what sums are not above whose :func:`stepped` value is not above the limit, or NaN.
-
-    A value is two roundings off, each at most 2^-24 of the numbers that are added; what is given allows for more.
-    """
-    wide = np.float64(step)
-    most = (np.float64(limit) - np.float64(base)) / wide + 1e-6 * (
-        abs(np.float64(limit)) + abs(np.float64(base))
-    ) / wide
-    # Infinite where the limit is, and NaN where nothing is known or no entry counts.
-    return np.int32(max(most, -2.0) + 1 if most < 2.0**30 else 2.0**31 - 1)
+def scan_steps(operands: Any, first: Any, last: Any, start: Any, stop: Any, out: Any) -> Any:
+    """Write distances; see :func:`scan_blocks`."""
+    scan_blocks(operands, first, last, start, stop, out)
 
 
-@kernel
-def push_sums(sums: I32, line: Int, start: Int, stop: Int, first_row: Int, base: Any, step: Any, heap: U64) -> None:
-    """Offer the rows of ``sums[line, start:stop]``, the first of which is ``first_row``, to a heap uint64[k]."""
-    one = np.uint64(1)
-    most = largest_sum(distance_of(heap[0]), base, step)
-    place = start
-    while place < stop:
-        # The last ones are taken together with some that have had their turn, where there are as many.
-        begin = max(min(place, stop - GLANCE), 0)
-        near = not_above(sums, line, begin, most) & bits_between(place - begin, stop - begin)
-        while near:
-            found = begin + np.int64(count_ones((near & (~near + one)) - one))
-            near &= near - one
-            offer(heap, stepped(sums[line, found], base, step), first_row + found - start)
-            most = largest_sum(distance_of(heap[0]), base, step)
-        place = begin + GLANCE
-
-
-@kernel
-def bits_between(first: Int, last: Int) -> np.uint64:
-    """Give a word whose bits first..last are set, of those below 64."""
-    every = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
-    upper = every if last >= GLANCE else (np.uint64(1) << np.uint64(last)) - np.uint64(1)
-    return upper & (every << np.uint64(first))
-
-
-def rank_steps(operands: Any, first: Any, last: Any, start: Any, stop: Any, cells: Any, heaps: Any) -> Any:  # noqa: ARG001
+def rank_steps(operands: Any, first: Any, last: Any, start: Any, stop: Any, cells: Any, heaps: Any) -> Any:
     """Offer the rows start..stop to the heaps of queries first..last; sums are compared before they are distances."""
-    tile, one = np.empty((TILE, SPAN_ROWS), np.int32), np.empty((1, SPAN_ROWS), np.int32)
-    for low in range(start - start % BLOCK_ROWS, stop, SPAN_ROWS):
-        begin, end = max(low, start), min(low + SPAN_ROWS, stop)
+    codes, tables = operands.codes, operands.tables
+    width = codes.shape[1]
+    if not are_short(1, width):
+        scan_blocks(operands, first, last, start, stop, cells)
+        push_block(cells[first:last], start, heaps[first:last])
+        return
+    span = span_rows(last - first)
+    tile, one = np.empty((TILE, SPAN_ROWS + GLANCE), np.uint16), np.empty((1, span + GLANCE), np.uint16)
+    for low in range(start - start % BLOCK_ROWS, stop, span):
+        begin, end = max(low, start), min(low + span, stop)
         query = first
         while query < last:
             sums = tile if query + TILE <= last else one
-            span_sums(operands.codes, 1, operands.tables, query, low >> 4, (end - low + BLOCK_ROWS - 1) >> 4, sums)
+            column_sums(codes, low >> 4, (end - low + BLOCK_ROWS - 1) >> 4, 0, tables, query, 0, width, sums)
             for number in range(len(sums)):
                 base, step = operands.bases[query + number], operands.steps[query + number]
                 push_sums(sums, number, begin - low, end - low, begin, base, step, heaps[query + number])

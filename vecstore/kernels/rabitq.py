@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vecstore.kernels.compiling import kernel
+from vecstore.kernels.intrinsics import dot
 from vecstore.kernels.nibbles import code_byte
 from vecstore.types import F32, U8
 
@@ -60,6 +61,22 @@ def nearest_numbers(rows: F32, bits: int, numbers: U8, scales: F32, norms: F32) 
             product += (2 * u - top) * value
         norms[row] = square
         scales[row] = square / product if product > 0 else 0.0
+
+
+@kernel
+def residuals(queries: F32, centroid: F32, unit: bool, rest: F32, offsets: F32) -> None:
+    """Write queries less the centroid into ``rest`` float32[q, d], and what is added to distances.
+
+    With r the residual of a row, |q - x|^2 = |q - c|^2 + |r|^2 - 2 <q - c, r>: ``offsets`` float32[q] get the first, or
+    for ``unit`` rows and 1 - <q, x> half of what it is more than |q|^2, and 1/2. Lengths are by the lane rule.
+    """
+    for query in range(len(queries)):
+        for column in range(queries.shape[1]):
+            rest[query, column] = queries[query, column] - centroid[column]
+        square = dot(rest, query, rest, query)
+        if unit:
+            square = np.float32(0.5) * (square - dot(queries, query, queries, query)) + np.float32(0.5)
+        offsets[query] = square
 
 
 @kernel

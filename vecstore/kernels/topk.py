@@ -68,7 +68,9 @@ def replace_largest(heap: U64, key: np.uint64) -> None:
 
 def new_heaps(n_queries: int, k: int) -> U64:
     """Give empty heaps uint64[n_queries, k] for :func:`push_block` and :func:`push_rows`; k must be at least 1."""
-    return np.full((n_queries, k), FREE, np.uint64)
+    heaps = np.empty((n_queries, k), np.uint64)
+    heaps.fill(FREE)
+    return heaps
 
 
 @kernel

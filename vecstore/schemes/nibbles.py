@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vecstore.kernels import nibble_tables
-from vecstore.kernels.compiling import frozen
-from vecstore.kernels.nibbles import BLOCK_ROWS, ENTRIES
+from vecstore.kernels.compiling import frozen, sealed
+from vecstore.kernels.nibble_spans import BLOCK_ROWS
+from vecstore.kernels.nibbles import ENTRIES
 from vecstore.types import F32, I64, U8
 
 __all__ = ["RoundedTables", "blocked", "blocks_shape", "code_rows", "rounded"]
@@ -49,10 +50,7 @@ def rounded(tables: F32) -> RoundedTables:
     """Round tables float32[q, 2 W, 16]."""
     n_queries, codes, _ = tables.shape
     width = -(-codes // 2 // 4) * 4
-    out = RoundedTables(
-        np.zeros((n_queries, 2, width, ENTRIES), np.uint8),
-        np.empty(n_queries, np.float32),
-        np.empty(n_queries, np.float32),
-    )
-    nibble_tables.round_tables(tables, *out)
-    return out._replace(tables=frozen(out.tables))
+    entries = np.zeros((n_queries, 2, width, ENTRIES), np.uint8)
+    steps, bases = np.empty(n_queries, np.float32), np.empty(n_queries, np.float32)
+    nibble_tables.round_tables(tables, entries, steps, bases)
+    return RoundedTables(sealed(entries), steps, bases)

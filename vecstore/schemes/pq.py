@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import lookup, tiers
-from vecstore.kernels.compiling import frozen
+from vecstore.kernels.compiling import frozen, sealed
 from vecstore.kernels.nibble_tables import part_tables
 from vecstore.kernels.nibbles import ENTRIES, NibbleSteps, NibbleSums
 from vecstore.kernels.part_sums import PartSums
@@ -216,13 +216,13 @@ class PqTable(ArrayTable):
             tables = np.empty((len(given), *self.codebook.shape[:2]), np.float32)
             fill = tiers.squared_distances if metric is Metric.L2 else tiers.negative_dots
             fill(self.codebook, given, tables)
-            sums = PartSums(frozen(tables), self.codes, bias)
+            sums = PartSums(sealed(tables), self.codes, bias)
             return KernelScorer(self.shape.rows, len(given), sums, sums)
         tables = np.empty((len(given), 2 * self.codes.shape[1], ENTRIES), np.float32)
         part_tables(self._columns, given, metric is Metric.L2, tables)
-        exact = NibbleSums(self.codes, frozen(tables), bias)
+        exact = NibbleSums(self.codes, sealed(tables), bias)
         steps = rounded(exact.tables)
-        quick = NibbleSteps(self.codes, steps.tables, frozen(steps.steps), frozen(steps.bases + bias))
+        quick = NibbleSteps(self.codes, steps.tables, sealed(steps.steps), sealed(steps.bases + bias))
         return KernelScorer(self.shape.rows, len(given), exact, quick, scanned=quick)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:

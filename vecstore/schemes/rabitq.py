@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels import nibble_tables, nibbles
 from vecstore.kernels import rabitq as kernels
-from vecstore.kernels.compiling import frozen
+from vecstore.kernels.compiling import frozen, sealed
 from vecstore.kernels.hashing import derived_salts
 from vecstore.kernels.nibbles import PlaneBounds, PlaneProducts, PlaneSteps
 from vecstore.kernels.rotation import rotate, rotate_back
@@ -36,6 +36,8 @@ __all__ = ["Rabitq", "RabitqTable"]
 LARGEST = 1e16
 #: Standard deviations of the error that a bound allows for.
 EPSILON = 1.9
+#: Weights of |r|^2 and of the product with r in a distance.
+_L2_WEIGHTS, _COSINE_WEIGHTS = (np.float32(1), np.float32(2)), (np.float32(0.5), np.float32(1))
 #: Rows encoded between two reports of progress.
 _BLOCK_ROWS = 4096
 
@@ -217,10 +219,10 @@ class RabitqTable(ArrayTable):
         tables = np.empty((n_queries, codes, nibbles.ENTRIES), np.float32)
         totals = np.empty(n_queries, np.float32)
         nibble_tables.subset_sums(prepared.queries, tables, totals)
-        steps = rounded(frozen(tables))
+        steps = rounded(sealed(tables))
         nibble_tables.product_steps(totals, np.float32((1 << self.scheme.bits) - 1), steps.steps, steps.bases)
         exact = PlaneProducts(
-            self.codes, self.scales, self.norms, frozen(tables), frozen(totals), prepared.offsets, *prepared[2:]
+            self.codes, self.scales, self.norms, tables, sealed(totals), prepared.offsets, *prepared[2:]
         )
         quick = PlaneSteps(
             self.codes,
@@ -228,8 +230,8 @@ class RabitqTable(ArrayTable):
             self.norms,
             steps.tables,
             self.scheme.bits,
-            frozen(steps.steps),
-            frozen(steps.bases),
+            sealed(steps.steps),
+            sealed(steps.bases),
             prepared.offsets,
             *prepared[2:],
         )
@@ -243,22 +245,16 @@ class RabitqTable(ArrayTable):
         |q - x|^2 = |q - c|^2 + |r|^2 - 2 <q - c, r>, which for unit rows gives 1 - <q, x> as well; for inner products,
         <q, x> = <q, c> + <q, r>.
         """
-        lengths = np.empty((2, len(queries)), np.float32)
         if metric is Metric.IP:
             offsets = bias_of(metric) - products(frozen(self.centroid[None, :]), frozen(queries))[:, 0]
             turned = np.array(queries, np.float32)
             weights = np.float32(0), np.float32(1)
         else:
-            turned = queries - self.centroid
-            for line, rows in zip(lengths, (queries, turned), strict=True):
-                nibbles.squared_lengths(rows, line)
-            if metric is Metric.L2:
-                offsets, weights = lengths[1], (np.float32(1), np.float32(2))
-            else:
-                offsets = np.float32(0.5) * (lengths[1] - lengths[0]) + np.float32(0.5)
-                weights = np.float32(0.5), np.float32(1)
+            turned, offsets = np.empty(queries.shape, np.float32), np.empty(len(queries), np.float32)
+            kernels.residuals(frozen(queries), self.centroid, metric is not Metric.L2, turned, offsets)
+            weights = _L2_WEIGHTS if metric is Metric.L2 else _COSINE_WEIGHTS
         rotate(turned, self.salt[0])
-        return _Prepared(frozen(turned), frozen(offsets), *weights)
+        return _Prepared(sealed(turned), sealed(offsets), *weights)
 
     def _bounds(self, quick: PlaneSteps, prepared: _Prepared) -> PlaneBounds:
         """Give the operands of bounds: :data:`EPSILON` standard deviations of the estimate and of rounding.

@@ -34,7 +34,7 @@ _MATRICES = "vecstore.kernels.intrinsics.matrices"
 _MEMORY = "vecstore.kernels.intrinsics.memory"
 _PANELS = "vecstore.kernels.intrinsics.panels"
 _ROWS = "vecstore.kernels.intrinsics.rows"
-_SHUFFLES = "vecstore.kernels.intrinsics.shuffles"
+_NIBBLES = "vecstore.kernels.intrinsics.nibble_sums"
 _SUMS = "vecstore.kernels.intrinsics.sums"
 
 halves_dot = intrinsic(_HALVES, "halves_dot")
@@ -59,7 +59,7 @@ expand_lanes = intrinsic(_ROWS, "expand_lanes")
 mix_lanes = intrinsic(_ROWS, "mix_lanes")
 mix_spans = intrinsic(_ROWS, "mix_spans")
 multiply_rows = intrinsic(_ROWS, "multiply_rows")
-add_nibble_sums = intrinsic(_SHUFFLES, "add_nibble_sums")
+sum_nibbles = intrinsic(_NIBBLES, "sum_nibbles")
 dot = intrinsic(_SUMS, "dot")
 dot_tile = intrinsic(_SUMS, "dot_tile")
 integer_dot = intrinsic(_SUMS, "integer_dot")
@@ -74,7 +74,6 @@ __all__ = [
     "MAX_COLUMNS",
     "PANEL_ROWS",
     "TILE",
-    "add_nibble_sums",
     "add_rows",
     "bits_float",
     "copy_row",
@@ -102,4 +101,5 @@ __all__ = [
     "prefetch_row",
     "squared_distance",
     "squared_distance_tile",
+    "sum_nibbles",
 ]

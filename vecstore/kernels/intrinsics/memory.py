@@ -114,14 +114,17 @@ def count_below(typingctx: Any, values: Any, start: Any, stop: Any, bound: Any) 
 def not_above(typingctx: Any, values: Any, line: Any, place: Any, limit: Any) -> Any:
     """Tell which of the :data:`GLANCE` numbers ``values[line, place:]`` are not above the limit.
 
-    Bit i of the uint64 is set for number i. ``values`` is float32[q, m] or int32[q, m], the limit of the same type; NaN
-    is not above anything, and nothing is above NaN.
+    Bit i of the uint64 is set for number i. ``values`` is float32[q, m], int32[q, m] or uint16[q, m], the limit of the
+    same type; NaN is not above anything, and nothing is above NaN.
     """
 
     def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
         row = row_of(context, builder, signature.args[0], args[0], args[1])
         numbers = load(builder, row, args[2], None, GLANCE)
-        compare = builder.fcmp_unordered if row.dtype == types.float32 else builder.icmp_signed
+        if row.dtype == types.float32:
+            compare = builder.fcmp_unordered
+        else:
+            compare = builder.icmp_signed if row.dtype.signed else builder.icmp_unsigned
         return builder.bitcast(compare("<=", numbers, splat(builder, args[3], GLANCE)), I64)
 
     return types.uint64(values, types.intp, types.intp, values.dtype), emit

@@ -12,7 +12,7 @@ GLANCE = 64
 CACHE_LINE = 64
 #: Queries that the tile functions take together: their accumulators just fit the registers of AVX-512.
 TILE = 4
-#: Columns whose entries ``add_nibble_sums`` adds in bytes, four columns side by side.
+#: Columns whose entries ``sum_nibbles`` adds in bytes, four columns side by side.
 GROUP_COLUMNS = 16
 #: Columns that it may take at once: sums of 64 groups, of four times 255 each, stay below 2^16.
 MAX_COLUMNS = 1024
