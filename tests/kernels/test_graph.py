@@ -9,7 +9,14 @@ from tests import reference
 from tests.kernels.test_links import damaged_lists
 from vecstore.kernels import graph
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.filtered_walk import beam_search_kept, rows_to_expand, walk_kept
+from vecstore.kernels.filtered_walk import (
+    beam_search_kept,
+    meet_behind,
+    meet_beside,
+    new_scratch,
+    rows_to_expand,
+    walk_kept,
+)
 from vecstore.kernels.links import pack
 from vecstore.kernels.numbers import PlainL2
 
@@ -139,7 +146,7 @@ def test_a_filtered_walk_ends_where_all_around_is_kept():
     level0 = np.stack([np.arange(300) - 1, np.arange(300) + 1], axis=1).astype(np.int32)
     kept = np.arange(300) >= 250
     links = linked(level0, entry=275)
-    scratch = graph.new_scratch.function(links)
+    scratch = new_scratch.function(links)
     operands = PlainL2(frozen(rows), frozen(np.float32([[275]])))
     pool, best = np.empty(200, np.uint64), np.empty(3, np.uint64)
     assert walk_kept(operands, 0, links, scratch, 20, 0.1, outside(kept), pool, best)
@@ -153,7 +160,7 @@ def test_a_filtered_walk_looks_at_kept_rows_only_once_it_is_near():
     level0 = ((np.arange(400)[:, None] + [-2, -1, 1, 2]) % 400).astype(np.int32)
     kept = np.arange(400) % 2 == 0
     links = linked(level0, entry=200)
-    scratch = graph.new_scratch.function(links)
+    scratch = new_scratch.function(links)
     operands = PlainL2(frozen(rows), frozen(np.float32([[0]])))
     pool, best = np.empty(400, np.uint64), np.empty(20, np.uint64)
     assert walk_kept(operands, 0, links, scratch, 60, 0.5, outside(kept), pool, best)
@@ -162,6 +169,42 @@ def test_a_filtered_walk_looks_at_kept_rows_only_once_it_is_near():
     assert kept[np.intersect1d(entered, far)].all()
     assert np.intersect1d(entered, far).size
     assert sorted(graph.pool_row(key) for key in best) == [row for row in range(180, 221) if kept[row]][:20]
+
+
+def test_a_filtered_walk_steps_over_rows_where_few_are_kept():
+    """Kept rows are sixteen apart on a ring with links of up to eight; the first third of the walk comes to a few."""
+    rows = np.abs(np.arange(400, dtype=np.float32).reshape(-1, 1) - 200)
+    steps = np.concatenate([np.arange(-8, 0), np.arange(1, 9)])
+    level0 = ((np.arange(400)[:, None] + steps) % 400).astype(np.int32)
+    kept = np.arange(400) % 16 == 8
+    found, distances, complete = searched_among(linked(level0, entry=200), rows, np.float32([[0]]), 60, 16, kept)
+    assert complete.tolist() == [True]
+    expected = sorted(np.flatnonzero(kept), key=lambda row: (abs(row - 200), row))[:16]
+    assert found.tolist() == [expected]
+    np.testing.assert_array_equal(distances[0], rows[expected, 0] ** 2)
+
+
+def test_what_a_step_meets(rng):
+    """Kept neighbours, those that are not, and the kept ones behind them, each once."""
+    level0 = rng.integers(-1, 300, (300, 9)).astype(np.int32)
+    kept = rng.random(300) < 0.3
+    links = linked(level0)
+    for row in range(60):
+        met = set(rng.choice(300, 40, replace=False).tolist())
+        visited = outside(np.isin(np.arange(300), list(met), invert=True)).copy()
+        graph.mark(visited, 300)
+        fresh, stones = np.empty(100, np.int32), np.empty(10, np.int32)
+        count, stepped = meet_beside.function(links, row, visited, outside(kept), fresh, 0, stones, 0)
+        beside = {number for number in level0[row].tolist() if number >= 0} - met
+        assert sorted(fresh[:count]) == sorted(number for number in beside if kept[number])
+        assert sorted(stones[:stepped]) == sorted(number for number in beside if not kept[number])
+        met |= beside
+        for stone in stones[:stepped].tolist():
+            before = count
+            count = meet_behind(links, stone, visited, outside(kept), fresh, count)
+            behind = {number for number in level0[stone].tolist() if number >= 0 and kept[number]} - met
+            assert sorted(fresh[before:count]) == sorted(behind)
+            met |= behind
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.31, 0.2, 0.1, 0.01])
