@@ -12,7 +12,6 @@ from vecstore.kernels.compiling import frozen
 from vecstore.kernels.filtered_walk import (
     beam_search_kept,
     meet_behind,
-    meet_beside,
     new_scratch,
     rows_to_expand,
     walk_kept,
@@ -184,27 +183,20 @@ def test_a_filtered_walk_steps_over_rows_where_few_are_kept():
     np.testing.assert_array_equal(distances[0], rows[expected, 0] ** 2)
 
 
-def test_what_a_step_meets(rng):
-    """Kept neighbours, those that are not, and the kept ones behind them, each once."""
+def test_a_step_meets_the_kept_rows_behind_another_once(rng):
     level0 = rng.integers(-1, 300, (300, 9)).astype(np.int32)
     kept = rng.random(300) < 0.3
     links = linked(level0)
     for row in range(60):
-        met = set(rng.choice(300, 40, replace=False).tolist())
-        visited = outside(np.isin(np.arange(300), list(met), invert=True)).copy()
+        met = set(rng.choice(np.flatnonzero(kept), 30, replace=False).tolist())
+        visited = outside(~np.isin(np.arange(300), list(met))).copy()
         graph.mark(visited, 300)
-        fresh, stones = np.empty(100, np.int32), np.empty(10, np.int32)
-        count, stepped = meet_beside.function(links, row, visited, outside(kept), fresh, 0, stones, 0)
-        beside = {number for number in level0[row].tolist() if number >= 0} - met
-        assert sorted(fresh[:count]) == sorted(number for number in beside if kept[number])
-        assert sorted(stones[:stepped]) == sorted(number for number in beside if not kept[number])
-        met |= beside
-        for stone in stones[:stepped].tolist():
-            before = count
-            count = meet_behind(links, stone, visited, outside(kept), fresh, count)
-            behind = {number for number in level0[stone].tolist() if number >= 0 and kept[number]} - met
-            assert sorted(fresh[before:count]) == sorted(behind)
-            met |= behind
+        fresh = np.empty(20, np.int32)
+        count = meet_behind(links, row, visited, outside(kept), fresh, 3)
+        behind = {number for number in level0[row].tolist() if number >= 0 and kept[number]} - met
+        assert fresh[3:count].tolist() == sorted(behind)
+        bits = np.unpackbits(visited.view(np.uint8), bitorder="little")
+        assert np.flatnonzero(bits).tolist() == sorted(met | behind | {300})
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.31, 0.2, 0.1, 0.01])

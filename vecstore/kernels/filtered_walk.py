@@ -27,6 +27,7 @@ from vecstore.kernels.graph import (
     insert_met,
     mark,
     pool_row,
+    unvisited,
     walk_to,
     write_found,
 )
@@ -89,34 +90,6 @@ def new_scratch(links: Links) -> Scratch:
 
 
 @kernel
-def meet_beside(
-    links: Links, row: Int, visited: U64, dropped: U64, fresh: I32, count: Int, stones: I32, stepped: Int
-) -> tuple[Int, Int]:
-    """Mark the neighbours of ``row``; add the new ones to ``fresh`` where they are kept, else to ``stones``.
-
-    Gives how many there are then of the ``count`` and the ``stepped`` that there were. As in the plain walk there is no
-    branch on the data.
-    """
-    outside = np.uint64(links.rows)
-    bit, degree, width = shape_of(links.lists, row, links.most)
-    neighbour = np.uint64(0)
-    for _ in range(degree):
-        neighbour += gap(links.lists, bit, width)
-        bit += width
-        safe = min(neighbour, outside)
-        word = visited[safe >> _WORD]
-        bit_of = np.uint64(1) << (safe & _BIT)
-        is_new = np.int64((word & bit_of) == 0)
-        is_kept = np.int64((dropped[safe >> _WORD] & bit_of) == 0)
-        fresh[count] = safe
-        stones[stepped] = safe
-        count += is_new & is_kept
-        stepped += is_new & (1 - is_kept)
-        visited[safe >> _WORD] = word | bit_of
-    return count, stepped
-
-
-@kernel
 def meet_behind(links: Links, row: Int, visited: U64, dropped: U64, fresh: I32, count: Int) -> Int:
     """Mark the kept neighbours of a row; add the new ones to the ``count`` in ``fresh`` and give their number."""
     outside = np.uint64(links.rows)
@@ -145,10 +118,14 @@ def step_next(
         expanded = 0
         while cursor < size and expanded < STEPPED_TOGETHER:
             if not pool[cursor] & _EXPANDED:
-                row = pool_row(pool[cursor])
-                count, stepped = meet_beside(
-                    links, row, scratch.visited, dropped, scratch.fresh, count, scratch.places, stepped
-                )
+                total = unvisited(links, pool_row(pool[cursor]), scratch.visited, scratch.fresh, count)
+                for place in range(count, total):
+                    row = scratch.fresh[place]
+                    scratch.fresh[count] = row
+                    scratch.places[stepped] = row
+                    is_kept = not is_in(dropped, row)
+                    count += is_kept
+                    stepped += not is_kept
                 pool[cursor] |= _EXPANDED
                 expanded += 1
             cursor += 1
