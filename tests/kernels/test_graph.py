@@ -100,7 +100,6 @@ def test_damaged_links_spoil_results_but_never_reach_outside(rng):
     rows = rng.standard_normal((500, 8), dtype=np.float32)
     queries = rng.standard_normal((20, 8), dtype=np.float32)
     exact = reference.squared_distances(rows, queries)
-    kept = rng.random(500) < 0.5
     anything = np.iinfo(np.int32)
     for number in range(40):
         level0 = rng.integers(0, 500, (500, 8)).astype(np.int32)
@@ -117,8 +116,10 @@ def test_damaged_links_spoil_results_but_never_reach_outside(rng):
         found, distances = searched(links, rows, queries, 30, 10)
         assert (found < 500).all()
         np.testing.assert_array_equal(distances[found >= 0], np.take_along_axis(exact, found, 1)[found >= 0])
-        found, _, _ = searched_among(links, rows, queries, 30, 10, kept)
-        assert kept[found[found >= 0]].all()
+        for share in (0.5, 0.1):
+            kept = rng.random(500) < share
+            found, _, _ = searched_among(links, rows, queries, 30, 10, kept)
+            assert kept[found[found >= 0]].all()
 
 
 def test_a_filtered_walk_passes_through_rows_that_are_left_out():
