@@ -218,8 +218,7 @@ def walk_kept(
         return False
     wide = rows_to_expand(ef, seen, len(pool))
     if seen < PASSING_SHARE:
-        # Where fewer are kept than elsewhere, those that are lie to one side, and links lead there by detours.
-        width = max(np.int64(wide * max(1.0, share / seen) / STEPPING_PART), len(best))
+        width = max(wide // STEPPING_PART, len(best))
         walk_across(operands, query, links, scratch, dropped, pool, size, width, best)
         return True
     nearest = pool[:wide]
