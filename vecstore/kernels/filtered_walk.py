@@ -39,6 +39,8 @@ from vecstore.types import F32, I32, I64, U64, Mask
 #: smaller than this.
 FAR_FACTOR = 3
 FAR_SHARE = 0.035
+#: Rows around a query, at least, in which kept ones are counted for that: of fewer, few may be kept by chance.
+NEAR_ROWS = 100
 #: The part of ef after which a walk knows that share.
 NEAR_PART = 3
 #: Where a smaller share is kept, kept rows have too few links to each other to pass over those that are not.
@@ -213,9 +215,12 @@ def walk_kept(
     best[:] = FREE
     first = pool[: rows_to_expand(ef, share, len(pool))]
     size, cursor = walk_to(operands, query, links, scratch, first, ef // NEAR_PART)
-    seen = collect(first, 0, size, dropped, best) / size
-    if seen < min(share / FAR_FACTOR, FAR_SHARE):
+    near = min(size, np.int64(max(ef, NEAR_ROWS)))
+    among_near = collect(first, 0, near, dropped, best)
+    if among_near < near * min(share / FAR_FACTOR, FAR_SHARE):
         return False
+    # More rows say more exactly what share is kept; but where few of the nearest are, that share is no help.
+    seen = (among_near + collect(first, near, size, dropped, best)) / size
     wide = rows_to_expand(ef, seen, len(pool))
     if seen < PASSING_SHARE:
         width = max(wide // STEPPING_PART, len(best))
