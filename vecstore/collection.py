@@ -405,15 +405,25 @@ def checked_scheme(chosen: Scheme, dim: int, metric: Metric) -> Scheme:
 
 
 @lru_cache(maxsize=256)
-def _parsed(where: str) -> Filter | None:
-    return as_filter(where)
+def _parsed(where: str, columns: tuple[tuple[str, str], ...]) -> Filter | None:
+    """Parse a filter and check it against the columns.
+
+    Only texts are remembered: filters that are equal, as of 1 and True, may not fit the same columns.
+    """
+    condition = as_filter(where)
+    if condition is not None:
+        check(condition, schema_of(dict(columns)))
+    return condition
 
 
 def _checked(where: str | Filter | None, view: View) -> Filter | None:
-    """Parse a filter and check it against the columns."""
-    condition = _parsed(where) if isinstance(where, str) else as_filter(where)
+    """Give a filter that fits the columns; what was found of the latest texts is kept."""
+    columns = view.record.columns
+    if isinstance(where, str):
+        return _parsed(where, tuple(columns.items()))
+    condition = as_filter(where)
     if condition is not None:
-        check(condition, schema_of(view.record.columns))
+        check(condition, schema_of(columns))
     return condition
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,10 @@ BOUNDED_MIN = 512
 SCANNED_PER_EXPANDED = 80
 #: The same for a call of many queries, where a screen passes over rows for sixteen of them at once.
 SCREENED_PER_EXPANDED = 190
+#: Bytes of a row where a filtered scan takes as long for a row as said above. Of wider rows fewer are scanned in that
+#: time, and of narrower ones more, by the square root, up to MOST_SCANNED times as many: walks also read links.
+SCANNED_BYTES = 384
+MOST_SCANNED = 1.5
 #: Queries of a call that are many.
 MANY_QUERIES = 32
 #: Candidates of a filtered walk that aims for a recall, as a multiple of those that were measured without a filter.
@@ -163,10 +168,10 @@ def _search_source(
     leading = source.leading(metric) if effort.funnel else None
     if leading is not None:
         return through_funnel(leading, source.finest, queries, metric, effort.funnel, _searched(allowed), k)
-    ef = _walk_width(source, allowed, k, effort, SCANNED_PER_EXPANDED)
+    ef = _walk_width(source, allowed, k, effort, screened=False)
     scorer = source.codes.scorer(queries, metric)
     if ef is not None and together >= MANY_QUERIES and is_screened(scorer.traversal):
-        ef = _walk_width(source, allowed, k, effort, SCREENED_PER_EXPANDED)
+        ef = _walk_width(source, allowed, k, effort, screened=True)
     depth = _scan_width(source, k, effort) if ef is None else 0
     if depth is None:
         return exact_search(source.finest.scorer(queries, metric), len(queries), _searched(allowed), k)
@@ -221,8 +226,8 @@ def _leave_walk(view: SourceView, metric: Metric, kind: tuple[int, Effort], k: i
     view.walks.give(kind, walk)
 
 
-def _walk_width(source: RowSource, allowed: RowSet, k: int, effort: Effort, per_expanded: int) -> int | None:
-    """Give the ef of a graph walk; None where the rows are scanned instead, ``per_expanded`` for a row expanded."""
+def _walk_width(source: RowSource, allowed: RowSet, k: int, effort: Effort, *, screened: bool) -> int | None:
+    """Give the ef of a graph walk; None where the rows are scanned instead, with a screen or without."""
     if effort.exact or source.graph is None or not source.codes.scheme.capabilities.graph:
         return None
     if effort.recall is None:
@@ -233,7 +238,7 @@ def _walk_width(source: RowSource, allowed: RowSet, k: int, effort: Effort, per_
             return None
         ef = measured if allowed.is_all else FILTERED_FACTOR * measured
     ef = max(ef, k)
-    return None if _scan_is_cheaper(allowed, ef, per_expanded) else ef
+    return None if _scan_is_cheaper(allowed, source.codes, ef, screened=screened) else ef
 
 
 def _scan_width(source: RowSource, k: int, effort: Effort) -> int | None:
@@ -316,9 +321,13 @@ def scan_to_depth(
     return scored_again(exact_search(first, n_queries, rows, min(depth, total))[0], finer, k)
 
 
-def _scan_is_cheaper(allowed: RowSet, ef: int, per_expanded: int) -> bool:
-    """Compare the rows to scan with a graph search, which takes as long as one that expands ef share^-1/4 of all."""
-    return allowed.count**5 <= (per_expanded * ef) ** 4 * allowed.size
+def _scan_is_cheaper(allowed: RowSet, codes: CompressedTable, ef: int, *, screened: bool) -> bool:
+    """Compare the rows to scan with a graph search; beside a screen that is taken to expand ef share^-1/4 rows."""
+    if screened:
+        return allowed.count**5 <= (SCREENED_PER_EXPANDED * ef) ** 4 * allowed.size
+    row_bytes = max(1.0, codes.nbytes / codes.shape.rows)
+    narrow = 1.0 if allowed.is_all else min(MOST_SCANNED, math.sqrt(SCANNED_BYTES / row_bytes))
+    return allowed.count <= narrow * SCANNED_PER_EXPANDED * ef
 
 
 def _searched(allowed: RowSet) -> int | I64:
@@ -330,12 +339,11 @@ def _walk(
     graph: Graph, source: RowSource, scorer: Scorer, queries: F32, metric: Metric, allowed: RowSet, depth: int, ef: int
 ) -> tuple[I64, F32]:
     """Search the graph; queries that gave up, or found fewer rows than there are, are scanned."""
-    mask = None if allowed.is_all else allowed.mask
-    rows, distances, complete = graph.search(scorer, len(queries), depth, ef, mask=mask)
+    rows, distances, complete = graph.search(scorer, len(queries), depth, ef, kept=allowed.kept)
     if not all(complete.tolist()) or min(rows[:, -1].tolist()) < 0:
         again = np.flatnonzero(~complete | (rows[:, -1] < 0))
-        rest = coarse(source.codes.scorer(queries[again], metric))
-        rows[again], distances[again] = exact_search(rest, len(again), _searched(allowed), depth)
+        rest = scorer if len(again) == len(queries) else source.codes.scorer(queries[again], metric)
+        rows[again], distances[again] = exact_search(coarse(rest), len(again), _searched(allowed), depth)
     return rows, distances
 
 

@@ -15,6 +15,7 @@ from vecstore.delta import Delta
 from vecstore.effort import Effort
 from vecstore.errors import CorruptionError
 from vecstore.filters import Filter
+from vecstore.index.hnsw import Kept
 from vecstore.index.prepared import PreparedWalk, Spares
 from vecstore.segment import CACHED_FILTERS, RowSource, Segment
 from vecstore.storage.catalog import TOMBSTONES, CollectionStore
@@ -53,6 +54,11 @@ class RowSet:
     def rows(self) -> I64:
         """The rows, ascending."""
         return np.arange(self.size) if self.mask is None else np.flatnonzero(self.mask)
+
+    @cached_property
+    def kept(self) -> Kept | None:
+        """The rows, at least one, as graph walks want them; None for all."""
+        return None if self.mask is None or self.is_all else Kept.of(self.mask)
 
 
 class SourceView:

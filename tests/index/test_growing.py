@@ -127,7 +127,7 @@ def test_equal_rows_are_all_found_and_block_no_way(data, metric):
     scorer = schemes.from_config("full").fit(vectors).scorer(data[1], metric)
     mask = np.isin(np.arange(N_ROWS), rest)
     expected, _ = exact_search(scorer, N_QUERIES, rest, 10)
-    assert reference.recall(graph.search(scorer, N_QUERIES, 10, 60, mask=mask).rows, expected) >= 0.97
+    assert reference.recall(graph.search(scorer, N_QUERIES, 10, 60, kept=hnsw.Kept.of(mask)).rows, expected) >= 0.97
 
 
 def test_only_equal_rows():

@@ -108,7 +108,7 @@ def test_filtered_search_finds_as_much_as_search_of_all(rng, graph, scorer, shar
     kept = rng.random(N_ROWS) < share
     expected, _ = exact_search(scorer, N_QUERIES, np.flatnonzero(kept), 10)
     of_all, _ = exact_search(scorer, N_QUERIES, N_ROWS, 10)
-    hits = graph.search(scorer, N_QUERIES, 10, 60, mask=kept)
+    hits = graph.search(scorer, N_QUERIES, 10, 60, kept=hnsw.Kept.of(kept))
     assert hits.complete.mean() >= 0.9
     assert kept[hits.rows[hits.complete]].all()
     plain = reference.recall(graph.search(scorer, N_QUERIES, 10, 60).rows, of_all)
@@ -121,7 +121,7 @@ def test_filters_that_go_with_the_vectors(data, graph, scorer, kept_side, share)
     along = data[0] @ data[1][0]
     kept = along > np.quantile(along, 1 - share) if kept_side == "near" else along < np.quantile(along, share)
     expected, _ = exact_search(scorer, N_QUERIES, np.flatnonzero(kept), 10)
-    hits = graph.search(scorer, N_QUERIES, 10, 60, mask=kept)
+    hits = graph.search(scorer, N_QUERIES, 10, 60, kept=hnsw.Kept.of(kept))
     assert 0 < hits.complete.sum() < N_QUERIES
     assert kept[hits.rows[hits.rows >= 0]].all()
     assert reference.recall(hits.rows[hits.complete], expected[hits.complete]) >= 0.97
@@ -130,13 +130,13 @@ def test_filters_that_go_with_the_vectors(data, graph, scorer, kept_side, share)
 def test_queries_far_from_all_that_is_kept_give_up(data, graph, scorer):
     distances = ((data[0][:, None] - data[1][None, :5]) ** 2).sum(axis=2)
     kept = distances.min(axis=1) > np.quantile(distances.min(axis=1), 0.7)
-    hits = graph.search(scorer, N_QUERIES, 10, 60, mask=kept)
+    hits = graph.search(scorer, N_QUERIES, 10, 60, kept=hnsw.Kept.of(kept))
     assert not hits.complete[:5].any()
 
 
 def test_a_mask_of_all_rows_finds_what_no_mask_finds(graph, scorer):
     plain = graph.search(scorer, N_QUERIES, 10, 200)
-    masked = graph.search(scorer, N_QUERIES, 10, 200, mask=np.ones(N_ROWS, np.bool_))
+    masked = graph.search(scorer, N_QUERIES, 10, 200, kept=hnsw.Kept.of(np.ones(N_ROWS, np.bool_)))
     assert reference.recall(masked.rows, plain.rows) >= 0.999
 
 
@@ -345,12 +345,13 @@ def test_wrong_arguments_of_search(graph, scorer):
     for arguments, options, message in (
         ((100, 11, 10), {}, "ef"),
         ((100, 0, 10), {}, "ef"),
-        ((100, 5, 10), {"mask": np.ones(3, np.bool_)}, "mask"),
-        ((100, 5, 10), {"mask": np.ones(N_ROWS, np.int8)}, "mask"),
-        ((100, 5, 10), {"mask": np.zeros(N_ROWS, np.bool_)}, "mask"),
+        ((100, 5, 10), {"kept": hnsw.Kept.of(np.ones(3, np.bool_))}, "kept"),
     ):
         with pytest.raises(InvalidArgumentError, match=message):
             graph.search(scorer, *arguments, **options)
+    for mask in (np.ones(N_ROWS, np.int8), np.zeros(N_ROWS, np.bool_), np.ones((N_ROWS, 1), np.bool_)):
+        with pytest.raises(InvalidArgumentError, match="mask"):
+            hnsw.Kept.of(mask)
     scorer.traversal = None
     with pytest.raises(InvalidArgumentError, match="exact"):
         graph.search(scorer, 100, 5, 10)

@@ -9,7 +9,13 @@ from tests import reference
 from tests.kernels.test_links import damaged_lists
 from vecstore.kernels import graph
 from vecstore.kernels.compiling import frozen
-from vecstore.kernels.filtered_walk import beam_search_kept, rows_to_expand, walk_kept
+from vecstore.kernels.filtered_walk import (
+    beam_search_kept,
+    meet_behind,
+    new_scratch,
+    rows_to_expand,
+    walk_kept,
+)
 from vecstore.kernels.links import pack
 from vecstore.kernels.numbers import PlainL2
 
@@ -94,7 +100,6 @@ def test_damaged_links_spoil_results_but_never_reach_outside(rng):
     rows = rng.standard_normal((500, 8), dtype=np.float32)
     queries = rng.standard_normal((20, 8), dtype=np.float32)
     exact = reference.squared_distances(rows, queries)
-    kept = rng.random(500) < 0.5
     anything = np.iinfo(np.int32)
     for number in range(40):
         level0 = rng.integers(0, 500, (500, 8)).astype(np.int32)
@@ -111,8 +116,10 @@ def test_damaged_links_spoil_results_but_never_reach_outside(rng):
         found, distances = searched(links, rows, queries, 30, 10)
         assert (found < 500).all()
         np.testing.assert_array_equal(distances[found >= 0], np.take_along_axis(exact, found, 1)[found >= 0])
-        found, _, _ = searched_among(links, rows, queries, 30, 10, kept)
-        assert kept[found[found >= 0]].all()
+        for share in (0.5, 0.1):
+            kept = rng.random(500) < share
+            found, _, _ = searched_among(links, rows, queries, 30, 10, kept)
+            assert kept[found[found >= 0]].all()
 
 
 def test_a_filtered_walk_passes_through_rows_that_are_left_out():
@@ -139,7 +146,7 @@ def test_a_filtered_walk_ends_where_all_around_is_kept():
     level0 = np.stack([np.arange(300) - 1, np.arange(300) + 1], axis=1).astype(np.int32)
     kept = np.arange(300) >= 250
     links = linked(level0, entry=275)
-    scratch = graph.new_scratch.function(links)
+    scratch = new_scratch.function(links)
     operands = PlainL2(frozen(rows), frozen(np.float32([[275]])))
     pool, best = np.empty(200, np.uint64), np.empty(3, np.uint64)
     assert walk_kept(operands, 0, links, scratch, 20, 0.1, outside(kept), pool, best)
@@ -153,7 +160,7 @@ def test_a_filtered_walk_looks_at_kept_rows_only_once_it_is_near():
     level0 = ((np.arange(400)[:, None] + [-2, -1, 1, 2]) % 400).astype(np.int32)
     kept = np.arange(400) % 2 == 0
     links = linked(level0, entry=200)
-    scratch = graph.new_scratch.function(links)
+    scratch = new_scratch.function(links)
     operands = PlainL2(frozen(rows), frozen(np.float32([[0]])))
     pool, best = np.empty(400, np.uint64), np.empty(20, np.uint64)
     assert walk_kept(operands, 0, links, scratch, 60, 0.5, outside(kept), pool, best)
@@ -162,6 +169,35 @@ def test_a_filtered_walk_looks_at_kept_rows_only_once_it_is_near():
     assert kept[np.intersect1d(entered, far)].all()
     assert np.intersect1d(entered, far).size
     assert sorted(graph.pool_row(key) for key in best) == [row for row in range(180, 221) if kept[row]][:20]
+
+
+def test_a_filtered_walk_steps_over_rows_where_few_are_kept():
+    """Kept rows are sixteen apart on a ring with links of up to eight; the first third of the walk comes to a few."""
+    rows = np.abs(np.arange(400, dtype=np.float32).reshape(-1, 1) - 200)
+    steps = np.concatenate([np.arange(-8, 0), np.arange(1, 9)])
+    level0 = ((np.arange(400)[:, None] + steps) % 400).astype(np.int32)
+    kept = np.arange(400) % 16 == 8
+    found, distances, complete = searched_among(linked(level0, entry=200), rows, np.float32([[0]]), 60, 16, kept)
+    assert complete.tolist() == [True]
+    expected = sorted(np.flatnonzero(kept), key=lambda row: (abs(row - 200), row))[:16]
+    assert found.tolist() == [expected]
+    np.testing.assert_array_equal(distances[0], rows[expected, 0] ** 2)
+
+
+def test_a_step_meets_the_kept_rows_behind_another_once(rng):
+    level0 = rng.integers(-1, 300, (300, 9)).astype(np.int32)
+    kept = rng.random(300) < 0.3
+    links = linked(level0)
+    for row in range(60):
+        met = set(rng.choice(np.flatnonzero(kept), 30, replace=False).tolist())
+        visited = outside(~np.isin(np.arange(300), list(met))).copy()
+        graph.mark(visited, 300)
+        fresh = np.empty(20, np.int32)
+        count = meet_behind(links, row, visited, outside(kept), fresh, 3)
+        behind = {number for number in level0[row].tolist() if number >= 0 and kept[number]} - met
+        assert fresh[3:count].tolist() == sorted(behind)
+        bits = np.unpackbits(visited.view(np.uint8), bitorder="little")
+        assert np.flatnonzero(bits).tolist() == sorted(met | behind | {300})
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.31, 0.2, 0.1, 0.01])

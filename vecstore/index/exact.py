@@ -18,6 +18,8 @@ __all__ = ["exact_search", "scored_again"]
 #: Distances kept at a time: 256 KiB, which stay in the second-level cache until they are ranked.
 _BLOCK_CELLS = 65_536
 _MIN_BLOCK_ROWS = 64
+#: Most rows at a time: for one query no more memory is asked for than stays in the nearest cache.
+_MAX_BLOCK_ROWS = 4_096
 #: Distances kept at a time where kernels rank them: 16 KiB, which stay in the nearest cache; and at least so many rows,
 #: because a group of queries is ranked before the next.
 _FUSED_CELLS = 4_096
@@ -129,7 +131,7 @@ def _score_all(scorer: Scorer, n_queries: int, first: int, total: int, kept: I64
         span = max(_MIN_FUSED_ROWS, _FUSED_CELLS // n_queries)
         distance.nearest(scorer.operands, first, total, np.empty(n_queries * span, np.float32), heaps)
         return
-    step = max(_MIN_BLOCK_ROWS, _BLOCK_CELLS // max(1, n_queries))
+    step = min(max(_MIN_BLOCK_ROWS, _BLOCK_CELLS // max(1, n_queries)), _MAX_BLOCK_ROWS)
     cells = np.empty(n_queries * min(step, total), np.float32)
     for start in range(first, total, step):
         stop = min(start + step, total)

@@ -28,7 +28,7 @@ from vecstore.kernels.links import LISTS_PER_START, MAX_NUMBERS, PADDING, Lists,
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, U64, Mask, Metric
 
-__all__ = ["Graph", "GraphHits", "Previous", "build", "grow"]
+__all__ = ["Graph", "GraphHits", "Kept", "Previous", "build", "grow"]
 
 #: Rows handed to hnswlib at a time.
 _BLOCK_ROWS = 512
@@ -51,6 +51,42 @@ class GraphHits(NamedTuple):
     rows: I64
     distances: F32
     complete: Mask
+
+
+class Kept(NamedTuple):
+    """Some rows of a graph, as filtered walks want them; made once for many searches.
+
+    Attributes
+    ----------
+    rows : int
+        Of the graph.
+    share : float
+        Of them, how many are kept; above 0.
+    dropped : uint64[rows // 64 + 1]
+        A bit for each row that is not.
+    """
+
+    rows: int
+    share: float
+    dropped: U64
+
+    @classmethod
+    def of(cls, mask: Mask) -> Kept:
+        """Keep the rows where ``mask`` bool[rows] is True.
+
+        Raises
+        ------
+        InvalidArgumentError
+            It has another form, or no row is in it.
+        """
+        if mask.ndim != 1 or mask.dtype != np.bool_:
+            raise InvalidArgumentError(f"mask: expected bool[n], got {mask.dtype}{list(mask.shape)}", field="mask")
+        kept = int(np.count_nonzero(mask))
+        if kept == 0:
+            raise InvalidArgumentError("mask: no row is in it", field="mask")
+        packed = np.zeros(8 * (len(mask) // 64 + 1), np.uint8)
+        packed[: -(-len(mask) // 8)] = np.packbits(~mask, bitorder="little")
+        return cls(len(mask), kept / len(mask), frozen(packed.view("<u8").astype(np.uint64, copy=False)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +209,7 @@ class Graph:
         count: int,
         ef: int,
         *,
-        mask: Mask | None = None,
+        kept: Kept | None = None,
     ) -> GraphHits:
         """Find the nearest rows of each query by walking the graph.
 
@@ -186,14 +222,14 @@ class Graph:
             Rows wanted for each query, at most ``ef``.
         ef : int
             Rows kept while walking: more find more, and cost more.
-        mask : bool[n], optional
-            Only rows where it is True, at least one; the walk still goes through the others.
+        kept : Kept, optional
+            Only these rows; the walk still goes through the others.
 
         Raises
         ------
         InvalidArgumentError
-            ``ef`` is below ``count``, a number is not positive, the mask has another shape, or the scorer has no
-            ``traversal``.
+            ``ef`` is below ``count``, a number is not positive, the kept rows are of another graph, or the scorer has
+            no ``traversal``.
         """
         operands = scorer.traversal
         if operands is None:
@@ -206,25 +242,13 @@ class Graph:
             np.empty((n_queries, count), np.float32),
             np.ones(n_queries, np.bool_),
         )
-        if mask is None:
+        if kept is None:
             beam_search(operands, self.links, min(ef, n_rows), hits.rows, hits.distances)
             return hits
-        if mask.shape != (n_rows,) or mask.dtype != np.bool_:
-            raise InvalidArgumentError(
-                f"mask: expected bool[{n_rows}], got {mask.dtype}{list(mask.shape)}", field="mask"
-            )
-        kept = int(np.count_nonzero(mask))
-        if kept == 0:
-            raise InvalidArgumentError("mask: no row is in it", field="mask")
-        beam_search_kept(operands, self.links, min(ef, n_rows), kept / n_rows, _bits_outside(mask), *hits)
+        if kept.rows != n_rows:
+            raise InvalidArgumentError(f"kept: expected some of {n_rows} rows, got some of {kept.rows}", field="kept")
+        beam_search_kept(operands, self.links, min(ef, n_rows), kept.share, kept.dropped, *hits)
         return hits
-
-
-def _bits_outside(mask: Mask) -> U64:
-    """Give a bit for each row that is not in the mask, uint64[n // 64 + 1]."""
-    packed = np.zeros(8 * (len(mask) // 64 + 1), np.uint8)
-    packed[: -(-len(mask) // 8)] = np.packbits(~mask, bitorder="little")
-    return frozen(packed.view("<u8").astype(np.uint64, copy=False))
 
 
 class Previous(NamedTuple):
