@@ -77,7 +77,7 @@ def walks():
         # hnswlib picks its own instructions, so its graphs differ between processors: make one by hand.
         linked = graph_of(rows)
         hits = linked.search(scorer, 9, 10, 20)
-        kept = linked.search(scorer, 9, 10, 20, mask=np.arange(600) % 3 == 0)
+        kept = linked.search(scorer, 9, 10, 20, kept=hnsw.Kept.of(np.arange(600) % 3 == 0))
         print(label, digest(*hits, *kept))
 
 
