@@ -66,7 +66,7 @@ class TestChanges:
         first = [docs.search(query, 5) for _ in range(3)][-1]
         docs.insert([9_000], query[None])
         assert docs.search(query, 5).ids[0, 0] == 9_000
-        docs.delete([9_000, int(first.ids[0, 0])])
+        docs.delete(ids=[9_000, int(first.ids[0, 0])])
         np.testing.assert_array_equal(docs.search(query, 5).ids[0, :4], first.ids[0, 1:])
 
     def test_answers_are_the_callers_own(self, docs, rows):

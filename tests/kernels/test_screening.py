@@ -187,7 +187,7 @@ def test_it_passes_few_rows(rng):
         scorer = schemes.from_config(name).fit(rows).scorer(queries, Metric.IP)
         rows_found, distances = exact_search(scorer, LANES, len(rows), 10)
         screen = screen_of(scorer.operands)
-        stored = screen.rows if screening.is_direct(screen) else rows
+        stored = screen.rows if screening.is_direct(screen) else frozen(screen.rows.astype(np.float32))
         for query in range(LANES):
             furthest = np.uint64(topk.pack(distances[query, -1], rows_found[query, -1]))
             screen.limits[2, query] = screening._limit(screen, query, furthest)
