@@ -27,6 +27,8 @@ with vecstore.open(sys.argv[1]) as db:
     for where in (None, "year >= 100", "year < 20"):
         assert len(docs.search(rows[:3], 4, where=where, ef=10)) == 3
     docs.search(rows[0], exact=True)
+    for _ in range(2):
+        docs.search(rows[0])
 kernels = [k for name, m in sys.modules.items() if name.startswith("vecstore") for k in vars(m).values()]
 print([k.name for k in kernels if isinstance(k, Kernel) and k.compiled])
 """
