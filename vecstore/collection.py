@@ -34,9 +34,10 @@ from vecstore.effort import as_effort
 from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError, StoreClosed
 from vecstore.filters import Filter, as_filter, check
 from vecstore.funnel import check_funnel
+from vecstore.hits import hits, hits_alone
 from vecstore.kernels.lengths import unit_rows
 from vecstore.maintenance import Maintenance
-from vecstore.metadata import as_metadata, conform, schema_of
+from vecstore.metadata import as_metadata, schema_of
 from vecstore.schemes import Scheme
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.requested import requested
@@ -47,9 +48,7 @@ from vecstore.storage.catalog import CollectionStore
 from vecstore.storage.environment import Environment, Transaction
 from vecstore.types import (
     F32,
-    I64,
     Hits,
-    IdArray,
     Metadata,
     Metric,
     Point,
@@ -345,13 +344,13 @@ class EmbeddedCollection:
         if len(matrix) == 1 and condition is None and not kept:
             found_alone = search_alone(view, matrix, k, effort)
             if found_alone is not None:
-                return _hits_alone(view, *found_alone)
+                return hits_alone(view, *found_alone)
 
         def search_part(part: F32) -> Found:
             return search_view(view, part, k, where=condition, effort=effort, together=len(matrix))
 
         found = self._split(search_part, matrix)
-        return _hits(view, found, kept)
+        return hits(view, found, kept)
 
     def _split(self, search_part: Callable[[F32], Found], queries: F32) -> Found:
         """Run a search over the queries, in as many threads as pay; queries do not influence each other."""
@@ -472,32 +471,3 @@ def _scan(
             metadata = source.source.metadata(part, columns).combine_chunks() if columns else pa.table({})
             data.update({name: metadata.column(name).combine_chunks() for name in columns})
             yield pa.RecordBatch.from_pydict(data)
-
-
-def _hits_alone(view: View, rows: I64, distances: F32) -> Hits:
-    """Turn the rows of the only query and the only source, one for each place, into ids."""
-    ids = view.sources[0].source.ids(rows[0])
-    return Hits(ids.reshape(rows.shape), distances, np.array([rows.shape[1]]))
-
-
-def _hits(view: View, found: Found, columns: dict[str, str]) -> Hits:
-    """Turn found rows into ids and metadata, fetched for the winners only."""
-    shape = found.rows.shape
-    if not columns and len(view.sources) == 1 and found.is_full:
-        return Hits(view.sources[0].source.ids(found.rows.ravel()).reshape(shape), found.distances, found.counts)
-    ids: IdArray = np.full(shape, "", object) if view.record.id_type == "string" else np.full(shape, -1, np.int64)
-    tables, places = [], []
-    for number, source in enumerate(view.sources):
-        inside = found.sources == number
-        if not inside.any():
-            continue
-        rows = found.rows[inside]
-        ids[inside] = source.source.ids(rows)
-        if columns:
-            tables.append(source.source.metadata(rows, columns))
-            places.append(np.flatnonzero(inside.ravel()))
-    metadata = None
-    if columns:
-        order = np.argsort(np.concatenate(places)) if places else np.empty(0, np.int64)
-        metadata = pa.concat_tables(tables).take(pa.array(order)) if tables else conform(pa.table({}), columns, 0)
-    return Hits(ids, found.distances, found.counts, metadata)

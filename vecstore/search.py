@@ -187,7 +187,8 @@ def _search_source(
     if bounds is not None:
         bounds.rerank(rows, distances)
         return refine_within(*nearest_rows(rows, distances, depth), finer, k)
-    if together == 1 and where is None and allowed.is_all:
+    # Schemes that prepare anew for each query have no walk to leave.
+    if together == 1 and where is None and allowed.is_all and None not in (renewal(scorer), renewal(finer)):
         _leave_walk(view, metric, kind, k, ef, depth)
     if finer is scorer and scorer.traversal is scorer.operands:
         return nearest_rows(rows, distances, k)
@@ -205,10 +206,7 @@ def _walked_as_before(view: SourceView, query: F32, kind: tuple[int, Effort]) ->
 
 
 def _leave_walk(view: SourceView, metric: Metric, kind: tuple[int, Effort], k: int, ef: int, depth: int) -> None:
-    """Leave a walk that gives the answer of :func:`_search_source` to searches of this kind.
-
-    There is none for schemes that have to prepare anew for each query.
-    """
+    """Leave a walk that gives the answer of :func:`_search_source` to searches of this kind."""
     source = view.source
     graph = source.graph
     queries = np.zeros((1, source.codes.shape.dim), np.float32)
