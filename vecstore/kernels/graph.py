@@ -16,7 +16,7 @@ import numpy as np
 
 from vecstore.kernels.compiling import Int, inlined, kernel
 from vecstore.kernels.distance import Operands, distance, prefetch
-from vecstore.kernels.links import Lists, gap, prefetch_list, shape_of
+from vecstore.kernels.links import Lists, gap, prefetch_list, prefetch_place, shape_of
 from vecstore.kernels.topk import distance_of, pack
 from vecstore.types import F32, I32, I64, U64
 
@@ -246,6 +246,8 @@ def expand_next(
                 pool[cursor] |= _ONE
                 expanded += 1
             cursor += 1
+    for place in range(count):
+        prefetch_place(links.lists, scratch.fresh[place])
     measure(operands, query, scratch.fresh, count, scratch.found)
     return count, cursor
 

@@ -59,6 +59,12 @@ def begin_of(lists: Lists, number: Int) -> Int:
 
 
 @inlined
+def prefetch_place(lists: Lists, number: Int) -> None:
+    """Ask for what says where a list is, ahead of :func:`prefetch_list`, which would wait for it."""
+    prefetch_element(lists.offsets, number)
+
+
+@inlined
 def prefetch_list(lists: Lists, number: Int) -> None:
     """Ask for the memory of a list of up to two cache lines ahead of its use."""
     prefetch_element(lists.data, begin_of(lists, number))
