@@ -19,8 +19,9 @@ from vecstore.schemes.base import Capabilities, CompressedTable, Fitting, Scheme
 from vecstore.schemes.full import Full
 from vecstore.schemes.scorer import coarse
 from vecstore.schemes.transformed import Transformed
-from vecstore.search import scan_depth, scan_in_stages, scan_to_depth
+from vecstore.search import scan_in_stages, scan_to_depth
 from vecstore.types import F32, F64, I64, Metric
+from vecstore.widths import scan_depth
 
 __all__ = ["Finer", "Trial", "Yardstick", "grown", "loss_of", "refine_schemes", "tried_schemes"]
 

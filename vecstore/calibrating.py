@@ -17,8 +17,8 @@ from vecstore.index.hnsw import Graph
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import CompressedTable
 from vecstore.schemes.scorer import bounding, coarse, quick
-from vecstore.search import SCANNED_PER_EXPANDED, are_rough, walk_depth
 from vecstore.types import F32, F64, I64, Metric
+from vecstore.widths import SCANNED_PER_EXPANDED, are_rough, walk_depth
 
 __all__ = ["calibrate"]
 

@@ -336,13 +336,14 @@ class EmbeddedCollection:
         k = as_count(k, name="k", limit=MAX_K)
         effort = as_effort(ef, recall, exact, funnel)
         view = self._views.current()
-        check_funnel(effort.funnel, view.settings.dim)
+        if effort.funnel:
+            check_funnel(effort.funnel, view.settings.dim)
         matrix = as_queries(queries, dim=view.settings.dim)
         if view.settings.metric is Metric.COSINE:
             matrix = unit_rows(matrix, name="queries")
         condition, kept = _checked(where, view), _columns(view, columns)
-        if len(matrix) == 1 and condition is None and not kept:
-            found_alone = search_alone(view, matrix, k, effort)
+        if len(matrix) == 1 and not kept:
+            found_alone = search_alone(view, matrix, k, where=condition, effort=effort)
             if found_alone is not None:
                 return hits_alone(view, *found_alone)
 
@@ -417,6 +418,8 @@ def _parsed(where: str, columns: tuple[tuple[str, str], ...]) -> Filter | None:
 
 def _checked(where: str | Filter | None, view: View) -> Filter | None:
     """Give a filter that fits the columns; what was found of the latest texts is kept."""
+    if where is None:
+        return None
     columns = view.record.columns
     if isinstance(where, str):
         return _parsed(where, tuple(columns.items()))
@@ -431,6 +434,8 @@ def _columns(view: View, columns: Sequence[str] | None) -> dict[str, str]:
     known = view.record.columns
     if columns is None:
         return dict(known)
+    if isinstance(columns, list | tuple) and not columns:
+        return {}
     if isinstance(columns, str) or not isinstance(columns, Iterable):
         raise InvalidArgumentError(f"columns: expected a list of names, got {columns!r}", field="columns")
     for name in columns:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vecstore.api import MAX_EF
 from vecstore.errors import InvalidArgumentError
@@ -16,8 +15,7 @@ __all__ = ["MAX_STAGES", "Effort", "Stage", "as_effort"]
 MAX_STAGES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """One stage of a funnel.
 
     Attributes
@@ -32,8 +30,7 @@ class Stage:
     rows: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(NamedTuple):
     """What a search was asked to spend or to reach; at most one of the four, none for the collection's settings.
 
     Attributes

@@ -232,9 +232,10 @@ def as_queries(queries: Any, *, dim: int) -> F32:
     """
     if type(queries) is np.ndarray and queries.dtype == np.float32 and queries.shape in ((dim,), (1, dim)):
         # One query of the usual form: the checks below, which take as long as a search, would find it finite only.
-        flat = np.ascontiguousarray(queries.reshape(-1))
-        if math.isfinite(np.vdot(flat, flat)):
-            return flat.reshape(1, dim)
+        matrix = np.ascontiguousarray(queries.reshape(1, dim))
+        flat = matrix[0]
+        if math.isfinite(flat.dot(flat)):
+            return matrix
     array = _as_array(queries, dim, "queries")
     is_flat = array.ndim == 1 and array.size > 0
     matrix = as_matrix(array[np.newaxis] if is_flat else array, dim=dim, name="queries")
@@ -283,6 +284,8 @@ def as_count(value: Any, *, name: str, limit: int) -> int:
     InvalidArgumentError
         Not an integer, or outside.
     """
+    if type(value) is int and 1 <= value <= limit:
+        return value
     try:
         count = operator.index(value)
     except TypeError:

@@ -15,50 +15,18 @@ from vecstore.delta import Delta
 from vecstore.effort import Effort
 from vecstore.errors import CorruptionError
 from vecstore.filters import Filter
-from vecstore.index.hnsw import Kept
-from vecstore.index.prepared import PreparedWalk, Spares
+from vecstore.index.prepared import PreparedSearch, Spares
+from vecstore.index.row_set import RowSet
 from vecstore.segment import CACHED_FILTERS, RowSource, Segment
 from vecstore.storage.catalog import TOMBSTONES, CollectionStore
 from vecstore.storage.environment import Environment, Transaction
 from vecstore.storage.records import CollectionRecord, Head, Manifest
 from vecstore.storage.tombstones import Tombstones
-from vecstore.types import I64, U64, Mask
+from vecstore.types import U64
 
-#: Pairs of k and effort for which walks are kept, and walks of each: threads that search at once without making one.
+#: Kinds of searches that are kept prepared, and how many of each: threads that search at once without preparing one.
 PREPARED_KINDS = 8
 PREPARED_EACH = 16
-
-
-class RowSet:
-    """Some rows of one source.
-
-    Parameters
-    ----------
-    size : int
-        Rows in the source.
-    mask : bool[size] or None
-        Which rows are in; None for all.
-    """
-
-    def __init__(self, size: int, mask: Mask | None) -> None:
-        self.size = size
-        self.mask = mask
-        self.count = size if mask is None else int(np.count_nonzero(mask))
-
-    @property
-    def is_all(self) -> bool:
-        """Whether every row is in."""
-        return self.count == self.size
-
-    @cached_property
-    def rows(self) -> I64:
-        """The rows, ascending."""
-        return np.arange(self.size) if self.mask is None else np.flatnonzero(self.mask)
-
-    @cached_property
-    def kept(self) -> Kept | None:
-        """The rows, at least one, as graph walks want them; None for all."""
-        return None if self.mask is None or self.is_all else Kept.of(self.mask)
 
 
 class SourceView:
@@ -71,15 +39,15 @@ class SourceView:
         Sequence numbers of the deleted rows.
     columns : dict of str to str
         Metadata columns and their types.
-    walks : Spares
-        Walks for one query a call, by k and effort, that searches leave for those after them.
+    searches : Spares
+        Searches for one query a call that others left prepared, by k, effort, and whether all rows are searched.
     """
 
     def __init__(self, source: RowSource, dead: U64, columns: dict[str, str]) -> None:
         self.source = source
         self.dead = dead
         self.columns = columns
-        self.walks: Spares[tuple[int, Effort], PreparedWalk] = Spares(PREPARED_KINDS, PREPARED_EACH)
+        self.searches: Spares[tuple[int, Effort, bool], PreparedSearch] = Spares(PREPARED_KINDS, PREPARED_EACH)
         self._sets: OrderedDict[Filter, RowSet] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -18,8 +18,9 @@ from vecstore import schemes
 from vecstore.errors import BudgetInfeasible
 from vecstore.schemes.base import CompressedTable, TableShape
 from vecstore.schemes.requested import requested
-from vecstore.search import scan_depth, scan_in_stages
+from vecstore.search import scan_in_stages
 from vecstore.types import F32, I64, Metric
+from vecstore.widths import scan_depth
 from vecstore_bench.data_sets import DataSet, data_folder, load, prepared
 from vecstore_bench.measure import interleaved, machine, ratio
 from vecstore_bench.ranking import ndcg, recall

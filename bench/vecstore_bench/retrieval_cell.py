@@ -94,9 +94,9 @@ class Cell:
 
     @property
     def scheme(self) -> str:
-        """Name what is composed: ``transform|codec+refine``."""
+        """Name what is composed: ``transform|codec/refine``."""
         front = "" if self.transform == NONE else f"{self.transform}|"
-        return f"{front}{self.codec}{'' if self.refine == NONE else f'+{self.refine}'}"
+        return f"{front}{self.codec}{'' if self.refine == NONE else f'/{self.refine}'}"
 
     def __str__(self) -> str:
         """Give the cell as a name for people."""

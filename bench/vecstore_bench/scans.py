@@ -32,8 +32,9 @@ from vecstore.index.exact import exact_search
 from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.base import CompressedTable, TableShape
 from vecstore.schemes.scorer import quick
-from vecstore.search import scan_depth, scan_in_stages
+from vecstore.search import scan_in_stages
 from vecstore.types import F32, I64, Metric
+from vecstore.widths import scan_depth
 from vecstore_bench.data_sets import DataSet, data_folder, load
 from vecstore_bench.measure import interleaved, machine, ratio
 from vecstore_bench.ranking import recall

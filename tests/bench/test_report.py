@@ -374,8 +374,8 @@ def test_runs_without_the_bytes_of_fields_say_their_schemes(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "codec"),
-    [("int8", "int8"), ("pca:8|int8", "int8"), ("pca:8|pq+int8", "pq"), ("adapt+int8", "adapt+int8"),
-     ("pca+pq", "pca+pq"), ("centre|pca+pq+int8", "pca+pq"), ("elsewhere+int8", "elsewhere")],
+    [("int8", "int8"), ("pca:8|int8", "int8"), ("pca:8|pq/int8", "pq"), ("adapt+int8", "adapt+int8"),
+     ("pca+pq", "pca+pq"), ("centre|pca+pq/int8", "pca+pq"), ("dedup/int8", "dedup"), ("elsewhere/int8", "elsewhere")],
 )  # fmt: skip
 def test_hybrids_are_schemes_and_no_codec_with_a_finer_copy(name, codec):
     assert codec_of(name) == codec

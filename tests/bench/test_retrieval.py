@@ -56,7 +56,7 @@ def test_what_does_not_compress_finds_all(experiment):
 def test_a_finer_copy_counts_and_finds_more(experiment):
     alone = run_cell(experiment, Cell("binary", "none", "none", 0.5, 0))
     refined = run_cell(experiment, Cell("binary", "none", "float16", 0.5, 0))
-    assert refined["scheme"] == "binary+float16"
+    assert refined["scheme"] == "binary/float16"
     assert refined["code_bytes"] == alone["bytes"]
     assert refined["bytes"] == alone["bytes"] + 120 * 16 * 2
     assert refined["recall@10"] > alone["recall@10"]
@@ -93,7 +93,7 @@ def test_cells_are_what_can_be_composed():
         "full-1.0-0",
         "int8-0.5-0", "int8-0.25-0",
         "pca:8|int8-0.5-0", "pca:8|int8-0.25-0",
-        "hash-0.5-0", "hash-0.25-0", "hash+int8-0.5-0", "hash+int8-0.25-0",
+        "hash-0.5-0", "hash-0.25-0", "hash/int8-0.5-0", "hash/int8-0.25-0",
     ]  # fmt: skip
 
 
@@ -107,8 +107,8 @@ def test_groups_of_schemes_are_those_of_the_registry():
 
 
 def test_names_of_what_is_composed():
-    assert codec_of("centre|pca:8|pq+int8") == codec_of("pq") == "pq"
-    assert is_composed("pq+int8")
+    assert codec_of("centre|pca:8|pq/int8") == codec_of("pq") == "pq"
+    assert is_composed("pq/int8")
     assert not is_composed("pq")
     assert family_of("pca:8|pq") is family_of("pq")
 
@@ -143,7 +143,7 @@ def test_the_command_runs_what_is_missing_and_the_report_shows_it(tmp_path, expe
     rows = pq.read_table(out / "results.parquet").to_pylist()
     assert len(rows) == 9
     assert {row["status"] for row in rows} == {"done", "infeasible"}
-    assert {row["scheme"] for row in rows} >= {"full", "int8", "int8+float16", "pca:8|int8", "pca:8|int8+float16"}
+    assert {row["scheme"] for row in rows} >= {"full", "int8", "int8/float16", "pca:8|int8", "pca:8|int8/float16"}
     assert json.loads((out / "machine.json").read_text())["packages"]["numpy"] == np.__version__
     (section,), page = report([out], tmp_path / "report", Rules(loss=5))
     assert section.comparison.quality.key == "ndcg@10"
@@ -154,7 +154,7 @@ def test_the_command_runs_what_is_missing_and_the_report_shows_it(tmp_path, expe
     allowed = [row for row in smaller if row["ndcg@10"] > 0.95 * whole]
     assert uses["Fastest search"].scheme == max(allowed, key=lambda row: row["queries_to_float32"])["scheme"]
     text = page.read_text(encoding="utf-8")
-    assert "pca:8|int8+float16" in text
+    assert "pca:8|int8/float16" in text
     assert "not installed here" not in text
 
 

@@ -30,7 +30,7 @@ def docs(request, rows, tmp_path, metric):
     with vecstore.open(tmp_path / "store", settings=StoreConfig(background=False)) as db:
         index = HnswConfig(M=8, ef_construction=60, ef=30, min_rows=500)
         docs = db.create_collection("docs", dim=DIM, metric=metric, scheme=scheme, refine=refine, index=index)
-        docs.insert(np.arange(N_ROWS), rows[:N_ROWS])
+        docs.insert(np.arange(N_ROWS), rows[:N_ROWS], {"place": np.random.default_rng(6).permutation(N_ROWS)})
         docs.optimize()
         yield docs
 
@@ -58,13 +58,44 @@ def test_one_query_a_call_answers_as_all_in_one_call(docs, rows):
         alike(docs.search(queries[number : number + 1], 5, ef=35), wider[number : number + 1])
 
 
+def test_filters_share_a_search(docs, rows):
+    queries = rows[N_ROWS:]
+    # Shares of the rows that are walked in either way of filtered walks, that are scanned, and that are too few.
+    wheres = [f"place < {share * N_ROWS}" for share in (0.9, 0.4, 0.12, 0.01, 0.001)]
+    asked = [(ef, where) for ef in (10, 30) for where in [*wheres, "place >= 2400", None]]
+    together = {(ef, where): docs.search(queries, 5, where=where, ef=ef, columns=[]) for ef, where in asked}
+    for number in range(len(queries)):
+        for (ef, where), expected in together.items():
+            found = docs.search(queries[number], 5, where=where, ef=ef, columns=[])
+            alike(found, expected[number : number + 1])
+
+
+def test_a_walk_that_gives_up_is_followed_by_a_scan(docs, rows):
+    # Half of the rows pass, but none of those near the query.
+    with_near = docs.search(rows[N_ROWS], N_ROWS // 2, exact=True)
+    docs.upsert(np.arange(N_ROWS), rows[:N_ROWS], {"place": np.where(np.isin(np.arange(N_ROWS), with_near.ids), 0, 1)})
+    docs.optimize()
+    expected = docs.search(rows[[N_ROWS] * 2], 5, where="place = 1", ef=10)
+    for _ in range(3):
+        alike(docs.search(rows[N_ROWS], 5, where="place = 1", ef=10), expected[:1])
+    near = docs.search(rows[N_ROWS], 50, where="place = 1", exact=True)
+    assert np.isin(expected.ids[0], near.ids).all()
+
+
 @pytest.mark.parametrize("docs", [("int8", "float16")], indirect=True, ids=str)
 @pytest.mark.parametrize("metric", [Metric.COSINE], indirect=True, ids=str)
 class TestChanges:
+    def test_walks_pass_over_deleted_rows(self, docs, rows):
+        queries = rows[N_ROWS:]
+        docs.delete(where="place < 300")
+        together = docs.search(queries, 5)
+        for number in range(len(queries)):
+            alike(docs.search(queries[number], 5), together[number : number + 1])
+
     def test_rows_that_come_and_go_are_seen(self, docs, rows):
         query = rows[N_ROWS]
         first = [docs.search(query, 5) for _ in range(3)][-1]
-        docs.insert([9_000], query[None])
+        docs.insert([9_000], query[None], {"place": [N_ROWS]})
         assert docs.search(query, 5).ids[0, 0] == 9_000
         docs.delete(ids=[9_000, int(first.ids[0, 0])])
         np.testing.assert_array_equal(docs.search(query, 5).ids[0, :4], first.ids[0, 1:])

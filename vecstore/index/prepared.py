@@ -1,108 +1,218 @@
-"""A search of one graph for one query a call, with everything made once that does not depend on the query.
+"""A search of one table for one query a call, with everything made once that does not depend on the query.
 
-A walk takes some dozen microseconds; making arrays, tuples and views for it would take longer than the walk.
+A walk of a graph takes some dozen microseconds; making arrays, tuples and views for it would take longer than the walk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from vecstore.index.hnsw import Graph
-from vecstore.kernels.compiling import frozen
-from vecstore.kernels.distance import Operands, rerank
+from vecstore.index.row_set import RowSet
+from vecstore.kernels.compiling import bound, frozen
+from vecstore.kernels.distance import Operands, gather, rerank
+from vecstore.kernels.filtered_walk import beam_search_kept
 from vecstore.kernels.graph import beam_search
 from vecstore.kernels.topk import rank_own_rows
 from vecstore.types import F32, I64
 
-__all__ = ["PreparedWalk", "Spares"]
+__all__ = ["PreparedScan", "PreparedSearch", "PreparedWalk", "Spares"]
 
 _Key = TypeVar("_Key")
 _Thing = TypeVar("_Thing")
 
 
-class PreparedWalk:
-    """A walk of a graph and the scoring of what it found, by scorers whose queries change in place.
+class _Found:
+    """Places for the rows that were found, nearest first, and for those of them that are nearest on a finer copy.
 
-    One thread at a time may use it.
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the table.
+    exact : Operands or None
+        Of the finer distances; None where those of the search are kept.
+    depth : int
+        Rows that are found.
+    k : int
+        Rows wanted, at most ``depth``.
+
+    Attributes
+    ----------
+    rows : int64[1, depth]
+        To be written by a search; -1 past the last.
+    distances : float32[1, depth]
+        Likewise.
+    """
+
+    def __init__(self, n_rows: int, exact: Operands | None, depth: int, k: int) -> None:
+        self.rows, self.distances = np.empty((1, depth), np.int64), np.empty((1, depth), np.float32)
+        rows = frozen(self.rows)
+        scores = self.distances if exact is None else np.empty((1, depth), np.float32)
+        self._score = None if exact is None else bound(rerank, exact, rows, n_rows, scores)
+        self._nearest = np.empty((1, k), np.int64), np.empty((1, k), np.float32)
+        self._rank = bound(rank_own_rows, frozen(scores), rows, np.empty((1, k), np.uint64), *self._nearest)
+
+    def nearest(self) -> tuple[I64, F32]:
+        """Give the k nearest rows and their distances, in arrays of the caller's own."""
+        if self._score is not None:
+            self._score()
+        self._rank()
+        rows, distances = self._nearest
+        return rows.copy(), distances.copy()
+
+
+class PreparedScan:
+    """A scan of some rows of a table for a query that changes in place.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the table.
+    operands : Operands
+        Of the scan.
+    exact : Operands or None
+        Of what the scan found; None where its own distances are kept.
+    depth : int
+        Rows that are scored again.
+    k : int
+        Rows wanted, at most ``depth``.
+    """
+
+    def __init__(self, n_rows: int, operands: Operands, exact: Operands | None, depth: int, k: int) -> None:
+        self._operands = operands
+        self._found = _Found(n_rows, exact, depth, k)
+        self._keys = np.empty((1, depth), np.uint64)
+
+    def search(self, rows: I64) -> tuple[I64, F32]:
+        """Find the nearest of some rows, at least k and read-only; see :meth:`PreparedSearch.search`."""
+        distances = np.empty((1, len(rows)), np.float32)
+        gather(self._operands, rows, distances)
+        found = self._found
+        rank_own_rows(frozen(distances), rows[np.newaxis], self._keys, found.rows, found.distances)
+        return found.nearest()
+
+
+class PreparedWalk:
+    """A walk of a graph for a query that changes in place.
 
     Parameters
     ----------
     graph : Graph
     n_rows : int
-        Rows of the tables.
-    queries : float32[1, dim]
-        The writable array that the operands were prepared for.
-    renew : sequence of callables
-        They compute again what follows from ``queries``.
-    traversal : Operands
+        Rows of the table.
+    operands : Operands
         Of the walk.
     exact : Operands or None
-        Of the scores of what it found; None where the walk's distances are those.
+        Of what the walk found; None where its own distances are kept.
     ef : int
         Rows kept while walking.
     depth : int
         Rows that are scored again, at most ``ef``.
     k : int
         Rows wanted, at most ``depth``.
+    least : int
+        Of fewer rows than this, at least ``depth``, all would be scanned instead.
     """
 
     def __init__(
         self,
         graph: Graph,
         n_rows: int,
-        queries: F32,
-        renew: Sequence[Callable[[], None]],
-        *,
-        traversal: Operands,
+        operands: Operands,
         exact: Operands | None,
+        *,
         ef: int,
         depth: int,
         k: int,
+        least: int,
     ) -> None:
-        self._links = graph.links
-        self._n_rows = n_rows
+        self.least = least
+        self._among = operands, graph.links, min(ef, n_rows)
+        self._found = found = _Found(n_rows, exact, depth, k)
+        self._complete = np.ones(1, np.bool_)
+        self._walk = bound(beam_search, *self._among, found.rows, found.distances)
+        self._scan_of = n_rows, operands, exact, depth, k
+
+    @cached_property
+    def _scan(self) -> PreparedScan:
+        """For queries around which hardly any row is allowed, or whose walks find too few."""
+        return PreparedScan(*self._scan_of)
+
+    def search(self, allowed: RowSet) -> tuple[I64, F32]:
+        """Find the nearest of some rows, at least ``least``; see :meth:`PreparedSearch.search`."""
+        found = self._found
+        if allowed.kept is None:
+            self._walk()
+        else:
+            _, share, dropped = allowed.kept
+            beam_search_kept(*self._among, share, dropped, found.rows, found.distances, self._complete)
+        if self._complete[0] and found.rows[0, -1] >= 0:
+            return found.nearest()
+        self._complete[0] = True
+        return self._scan.search(allowed.rows)
+
+
+class PreparedSearch:
+    """A search by scorers whose queries change in place; one thread at a time may use it.
+
+    Parameters
+    ----------
+    queries : float32[1, dim]
+        The writable array that the scorers were prepared for.
+    renew : sequence of callables
+        They compute again what follows from ``queries``.
+    k : int
+        Rows wanted.
+    walk : PreparedWalk or None
+        For rows that are many enough.
+    scan : PreparedScan or None
+        For the others.
+    """
+
+    def __init__(
+        self,
+        queries: F32,
+        renew: Sequence[Callable[[], None]],
+        k: int,
+        walk: PreparedWalk | None,
+        scan: PreparedScan | None,
+    ) -> None:
         self._queries = queries
         self._renew = renew
-        self._traversal = traversal
-        self._exact = exact
-        self._ef = min(ef, n_rows)
         self._k = k
-        self._met = np.empty((1, depth), np.int64), np.empty((1, depth), np.float32)
-        self._scores = self._met[1] if exact is None else np.empty((1, depth), np.float32)
-        self._frozen = frozen(self._met[0]), frozen(self._scores)
-        self._keys = np.empty((1, k), np.uint64)
+        self._walk = walk
+        self._scan = scan
 
-    def search(self, query: F32) -> tuple[I64, F32] | None:
-        """Find the nearest rows of one query.
+    def search(self, query: F32, allowed: RowSet) -> tuple[I64, F32] | None:
+        """Find the nearest of some rows.
 
         Parameters
         ----------
         query : float32[1, dim]
             A unit row for cosine.
+        allowed : RowSet
+            Rows of the table.
 
         Returns
         -------
         rows : int64[1, k]
             Nearest first.
         distances : float32[1, k]
-            None instead of both where the walk found fewer rows than it was asked for.
+            None instead of both where nothing is prepared for so few or so many rows.
         """
+        is_walked = self._walk is not None and allowed.count >= self._walk.least
+        if not is_walked and (self._scan is None or not self._k <= allowed.count < allowed.size):
+            return None
         self._queries[...] = query
         for renew in self._renew:
             renew()
-        rows, distances = self._met
-        beam_search(self._traversal, self._links, self._ef, rows, distances)
-        if rows[0, -1] < 0:
-            return None
-        met, scores = self._frozen
-        if self._exact is not None:
-            rerank(self._exact, met, self._n_rows, self._scores)
-        found = np.empty((1, self._k), np.int64), np.empty((1, self._k), np.float32)
-        rank_own_rows(scores, met, self._keys, *found)
-        return found
+        if self._walk is not None and is_walked:
+            return self._walk.search(allowed)
+        return self._scan.search(allowed.rows) if self._scan is not None else None
 
 
 class Spares(Generic[_Key, _Thing]):

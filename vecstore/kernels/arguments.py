@@ -36,7 +36,7 @@ def form_of(value: Any) -> str:
         layout = "C" if flags.c_contiguous else "A"
         access = "w" if flags.writeable else "r"
         # Two types of C can have the same size, and then arrays of the same dtype differ in their number.
-        return f"{value.dtype}.{value.dtype.num}[{value.ndim}{layout}{access}{'' if flags.aligned else 'u'}]"
+        return f"{value.dtype.str}.{value.dtype.num}[{value.ndim}{layout}{access}{'' if flags.aligned else 'u'}]"
     if kind in _NUMBERS or (isinstance(value, np.generic) and value.dtype.kind in "biuf"):
         if kind is int and not -(2**63) <= value < 2**63:
             raise TypeError(f"kernels take Python integers of 64 bits, got {value}; pass a numpy.uint64")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from threading import RLock
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 
@@ -28,6 +28,7 @@ Int: TypeAlias = int | np.integer[Any]
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Result = TypeVar("_Result")
 
 #: What is to be announced to Numba before it compiles anything.
 _announcements: list[Callable[[], None]] = []
@@ -71,12 +72,13 @@ class Kernel:
             result = entry(*args)
             if result is not NotImplemented:
                 return result
-        result = self._entry(args)(*args)
+        result = self.entry(args)(*args)
         if result is NotImplemented:
             raise InternalError(f"{self!r} does not run for {form_of(args)}, which its code was made for")
         return result
 
-    def _entry(self, args: tuple[Any, ...]) -> Callable[..., Any]:
+    def entry(self, args: tuple[Any, ...]) -> Callable[..., Any]:
+        """Give the code for arguments of these types, which is made first where there is none yet."""
         # Two classes may have one name, as when a module was loaded again.
         key = form_of(args), tuple(classes_of(args))
         with _compiling:
@@ -120,6 +122,15 @@ class Kernel:
     def _numba_type_(self) -> Any:
         """What other kernels, while they are compiled, take this one for."""
         return self.dispatcher._numba_type_
+
+
+def bound(function: Callable[..., _Result], *args: Any) -> Callable[[], _Result]:
+    """Give what runs a kernel for these arguments, whose arrays may hold something else each time.
+
+    For many calls that differ in nothing but what is in the arrays: the code for the types of the arguments is looked
+    for once.
+    """
+    return partial(function.entry(args) if isinstance(function, Kernel) else function, *args)
 
 
 class Inlined(Kernel):

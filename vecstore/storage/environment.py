@@ -439,19 +439,21 @@ class _Gate:
     """Readers-writer lock: transactions share it, growing and closing take it alone."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        # The lock itself is quicker to take than the condition around it, and every search does so twice.
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
         self._inside = 0
         self._waiting = 0
 
     def enter(self) -> None:
         """Begin to share; whoever does calls :meth:`leave`."""
-        with self._condition:
+        with self._lock:
             while self._waiting:
                 self._condition.wait()
             self._inside += 1
 
     def leave(self) -> None:
-        with self._condition:
+        with self._lock:
             self._inside -= 1
             if self._inside == 0 and self._waiting:
                 self._condition.notify_all()

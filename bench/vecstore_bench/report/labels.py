@@ -1,17 +1,13 @@
-"""Names of what is composed of several schemes, as ``transform|codec+refine``."""
+"""Names of what is composed of several schemes, as ``transform|codec/refine``."""
 
 from __future__ import annotations
-
-from vecstore.schemes import names
 
 __all__ = ["codec_of", "is_composed"]
 
 
 def codec_of(name: str) -> str:
-    """Give the scheme of the codes; hybrids, whose own names have a plus, are schemes."""
-    behind = name.rsplit("|", 1)[-1]
-    codec, _, _ = behind.rpartition("+")
-    return behind if behind in names() or not codec else codec
+    """Give the scheme of the codes."""
+    return name.rsplit("|", 1)[-1].partition("/")[0]
 
 
 def is_composed(name: str) -> bool:

@@ -1,0 +1,96 @@
+"""Searches for one query a call: what does not depend on the query is prepared by the first of a kind, and kept."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vecstore.effort import Effort
+from vecstore.filters import Filter
+from vecstore.index.prepared import PreparedScan, PreparedSearch, PreparedWalk
+from vecstore.kernels.compiling import frozen
+from vecstore.kernels.scoring import Scorer
+from vecstore.schemes.scorer import coarse, quick, renewal, unchanged
+from vecstore.segment import RowSource
+from vecstore.types import F32, I64, Metric
+from vecstore.view import SourceView
+from vecstore.widths import are_rough, most_scanned, scan_width, walk_depth, walk_width
+
+__all__ = ["search_prepared"]
+
+
+def search_prepared(
+    view: SourceView, query: F32, k: int, metric: Metric, *, where: Filter | None, effort: Effort
+) -> tuple[I64, F32] | None:
+    """Search one source for one query.
+
+    Parameters
+    ----------
+    view : SourceView
+        What to search; the prepared search stays there.
+    query : float32[1, dim]
+        A unit row for cosine.
+    k : int
+    metric : Metric
+    where : Filter or None
+        Only rows that pass.
+    effort : Effort
+        As the collection's settings have it where the call says nothing.
+
+    Returns
+    -------
+    rows : int64[1, k]
+        Nearest first.
+    distances : float32[1, k]
+        None instead of both where nothing can be prepared: fewer than k rows, scans of all rows, funnels, exact
+        searches, and schemes that prepare anew for each query.
+    """
+    allowed = view.rows(where)
+    kind = k, effort, allowed.is_all
+    search = view.searches.take(kind) or _prepared(view.source, k, metric, effort, is_filtered=not allowed.is_all)
+    found = search.search(query, allowed)
+    view.searches.give(kind, search)
+    return found
+
+
+def _prepared(source: RowSource, k: int, metric: Metric, effort: Effort, *, is_filtered: bool) -> PreparedSearch:
+    """Prepare a search that gives the answers of one that prepares nothing, or none."""
+    queries = np.zeros((1, source.codes.shape.dim), np.float32)
+    codes = source.codes.scorer(frozen(queries), metric)
+    finest = codes if source.finest is source.codes else source.finest.scorer(frozen(queries), metric)
+    renewals = [renewal(codes), renewal(finest)]
+    renew = [part for part in dict.fromkeys(renewals) if part is not None and part is not unchanged]
+    walk = scan = None
+    if None not in renewals and not effort.exact and not effort.funnel:
+        walk = _walk(source, codes, finest, k, effort, is_filtered=is_filtered)
+        scan = _scan(source, codes, finest, k, effort) if is_filtered else None
+    return PreparedSearch(queries, renew, k, walk, scan)
+
+
+def _walk(
+    source: RowSource, codes: Scorer, finest: Scorer, k: int, effort: Effort, *, is_filtered: bool
+) -> PreparedWalk | None:
+    """Prepare a walk of the graph, if there is one."""
+    ef = walk_width(source, k, effort, is_filtered=is_filtered)
+    if ef is None or source.graph is None or codes.traversal is None:
+        return None
+    depth = walk_depth(k, ef, rough=finest is not codes and are_rough(source.codes), bounded=False)
+    is_final = finest is codes and codes.traversal is codes.operands
+    return PreparedWalk(
+        source.graph,
+        len(source),
+        codes.traversal,
+        None if is_final else finest.operands,
+        ef=max(ef, depth),
+        depth=depth,
+        k=k,
+        least=max(depth, most_scanned(source.codes, ef, is_all=not is_filtered) + 1),
+    )
+
+
+def _scan(source: RowSource, codes: Scorer, finest: Scorer, k: int, effort: Effort) -> PreparedScan | None:
+    """Prepare scans of some rows, if they are known to be enough."""
+    depth = scan_width(source, k, effort)
+    first = quick(codes) if finest is codes else coarse(codes)
+    if depth is None or first.operands is None:
+        return None
+    return PreparedScan(len(source), first.operands, None if first is finest else finest.operands, depth, k)

@@ -1,0 +1,101 @@
+"""How wide a search goes: rows kept while walking a graph, rows that are scored again, and when a scan is cheaper."""
+
+from __future__ import annotations
+
+import math
+
+from vecstore.effort import Effort
+from vecstore.index.row_set import RowSet
+from vecstore.schemes.base import CompressedTable
+from vecstore.segment import RowSource
+
+__all__ = [
+    "SCANNED_PER_EXPANDED",
+    "are_rough",
+    "most_scanned",
+    "scan_depth",
+    "scan_is_cheaper",
+    "scan_width",
+    "walk_depth",
+    "walk_width",
+]
+
+#: Survivors re-ranked on the finer copy, as a multiple of k, and at least so many.
+RERANK_FACTOR = 2
+RERANK_MIN = 24
+#: The same for codes of less than a byte a number, which may be far off.
+COARSE_FACTOR = 10
+COARSE_MIN = 100
+#: Rows that are scanned in the time in which a graph search expands one: that reads the vectors of a dozen neighbours
+#: at random, where a scan streams.
+SCANNED_PER_EXPANDED = 80
+#: The same for a call of many queries, where a screen passes over rows for sixteen of them at once.
+SCREENED_PER_EXPANDED = 190
+#: Bytes of a row where a filtered scan takes as long for a row as said above. Of wider rows fewer are scanned in that
+#: time, and of narrower ones more, by the square root, up to MOST_SCANNED times as many: walks also read links.
+SCANNED_BYTES = 384
+MOST_SCANNED = 1.5
+#: Candidates of a filtered walk that aims for a recall, as a multiple of those that were measured without a filter.
+FILTERED_FACTOR = 2
+
+
+def walk_width(source: RowSource, k: int, effort: Effort, *, is_filtered: bool) -> int | None:
+    """Give the ef of a graph walk; None where there is no graph to walk, or nothing says how far."""
+    if effort.exact or source.graph is None or not source.codes.scheme.capabilities.graph:
+        return None
+    if effort.recall is None:
+        return max(effort.ef or 1, k)
+    measured = source.calibration.walk_effort(k, effort.recall) if source.calibration else None
+    if measured is None:
+        return None
+    return max(FILTERED_FACTOR * measured if is_filtered else measured, k)
+
+
+def scan_width(source: RowSource, k: int, effort: Effort) -> int | None:
+    """Give the rows that a scan in stages scores again; None where nothing but an exact scan is known to be enough."""
+    if effort.exact:
+        return None
+    if effort.recall is None:
+        return scan_depth(source.codes, k, refined=source.finest is not source.codes)
+    return source.calibration.scan_effort(k, effort.recall) if source.calibration else None
+
+
+def are_rough(codes: CompressedTable) -> bool:
+    """Tell whether the codes have less than a byte a number, so that the distances they give may be far off."""
+    return codes.nbytes < codes.shape.rows * codes.shape.dim
+
+
+def walk_depth(k: int, ef: int, *, rough: bool, bounded: bool) -> int:
+    """Give how many rows that a graph walk of width ``ef`` found are scored again.
+
+    They are more where codes are rough, as far as the walk found them; bounds choose among all of them.
+    """
+    wanted = max(RERANK_FACTOR * k, RERANK_MIN)
+    if bounded:
+        return max(wanted, ef)
+    return max(wanted, min(ef, max(COARSE_FACTOR * k, COARSE_MIN))) if rough else wanted
+
+
+def scan_depth(codes: CompressedTable, k: int, *, refined: bool) -> int:
+    """Give how many rows that a quick scan of ``codes`` found are scored again.
+
+    On a finer copy (``refined``) they are more where codes are rough, and beside a scan it costs little. On the codes
+    themselves only what the quick scan rounded is put right.
+    """
+    if refined and are_rough(codes):
+        return max(COARSE_FACTOR * k, COARSE_MIN)
+    return max(RERANK_FACTOR * k, RERANK_MIN)
+
+
+def scan_is_cheaper(allowed: RowSet, codes: CompressedTable, ef: int, *, screened: bool) -> bool:
+    """Compare the rows to scan with a graph search; beside a screen that is taken to expand ef share^-1/4 rows."""
+    if screened:
+        return allowed.count**5 <= (SCREENED_PER_EXPANDED * ef) ** 4 * allowed.size
+    return allowed.count <= most_scanned(codes, ef, allowed.is_all)
+
+
+def most_scanned(codes: CompressedTable, ef: int, is_all: bool) -> int:
+    """Give the number of rows, all or some, up to which a scan without a screen is quicker than a graph search."""
+    row_bytes = max(1.0, codes.nbytes / codes.shape.rows)
+    narrow = 1.0 if is_all else min(MOST_SCANNED, math.sqrt(SCANNED_BYTES / row_bytes))
+    return int(narrow * SCANNED_PER_EXPANDED * ef)
