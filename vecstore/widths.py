@@ -30,7 +30,7 @@ COARSE_MIN = 100
 #: at random, where a scan streams.
 SCANNED_PER_EXPANDED = 80
 #: The same for a call of many queries, where a screen passes over rows for sixteen of them at once.
-SCREENED_PER_EXPANDED = 190
+SCREENED_PER_EXPANDED = 130
 #: Bytes of a row where a filtered scan takes as long for a row as said above. Of wider rows fewer are scanned in that
 #: time, and of narrower ones more, by the square root, up to MOST_SCANNED times as many: walks also read links.
 SCANNED_BYTES = 384

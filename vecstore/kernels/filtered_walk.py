@@ -6,7 +6,7 @@ docs/decisions.md).
 
 Where s is not small, it passes over rows that are not kept and were not met before: their links lead nowhere that
 others do not lead too. The kept neighbours lie farther away than those among all rows, so the walk ends once it has
-expanded the nearest ef s^-1/2 rows of those it looks at.
+expanded the nearest ef s^-5/8 rows of those it looks at.
 
 Where s is small, kept rows have too few links to each other for that. The walk then expands kept rows only, and steps
 over their other neighbours to the kept ones behind, as ACORN's do (Patel et al., "ACORN: Performant and
@@ -44,9 +44,9 @@ NEAR_ROWS = 100
 #: The part of ef after which a walk knows that share.
 NEAR_PART = 3
 #: Where a smaller share is kept, kept rows have too few links to each other to pass over those that are not.
-PASSING_SHARE = 0.15
+PASSING_SHARE = 0.08
 #: The part of the rows that such a walk would expand, of which one that steps over rows expands the kept ones.
-STEPPING_PART = 5
+STEPPING_PART = 9
 #: Kept rows that are expanded together there.
 STEPPED_TOGETHER = 2
 
@@ -63,8 +63,10 @@ def is_in(bits: U64, number: Int) -> bool:
 
 @kernel
 def rows_to_expand(ef: Int, share: float, rows: Int) -> Int:
-    """Give how many of the nearest of ``rows`` rows a walk expands where a share of them is kept: ef share^-1/2."""
-    return min(np.int64(ef / np.sqrt(share)), np.int64(rows))
+    """Give how many of the nearest of ``rows`` rows a walk expands where a share of them is kept: ef share^-5/8."""
+    # By square roots, which are the same everywhere.
+    root = np.sqrt(share)
+    return min(np.int64(ef / (root * np.sqrt(np.sqrt(root)))), np.int64(rows))
 
 
 @kernel
