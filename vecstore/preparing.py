@@ -9,13 +9,16 @@ from vecstore.filters import Filter
 from vecstore.index.prepared import PreparedScan, PreparedSearch, PreparedWalk
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.scoring import Scorer
-from vecstore.schemes.scorer import coarse, quick, renewal, unchanged
+from vecstore.schemes.scorer import bounding, coarse, quick, renewal, unchanged
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import SourceView
 from vecstore.widths import are_rough, most_scanned, scan_width, walk_depth, walk_width
 
 __all__ = ["search_prepared"]
+
+#: Most rows wanted: what is kept for more takes memory, and preparing is no part of the time.
+MOST_PREPARED = 1000
 
 
 def search_prepared(
@@ -41,32 +44,45 @@ def search_prepared(
     rows : int64[1, k]
         Nearest first.
     distances : float32[1, k]
-        None instead of both where nothing can be prepared: fewer than k rows, scans of all rows, funnels, exact
-        searches, and schemes that prepare anew for each query.
+        None instead of both where nothing is prepared: for exact searches and funnels, scans of all rows or of very
+        many, fewer than k rows, more than ``MOST_PREPARED`` wanted, and schemes that prepare anew for each query.
     """
+    if effort.exact or effort.funnel or k > MOST_PREPARED or not view.is_preparable:
+        return None
     allowed = view.rows(where)
     kind = k, effort, allowed.is_all
     search = view.searches.take(kind) or _prepared(view.source, k, metric, effort, is_filtered=not allowed.is_all)
+    if search is None:
+        view.is_preparable = False
+        return None
     found = search.search(query, allowed)
     view.searches.give(kind, search)
     return found
 
 
-def _prepared(source: RowSource, k: int, metric: Metric, effort: Effort, *, is_filtered: bool) -> PreparedSearch:
-    """Prepare a search that gives the answers of one that prepares nothing, or none."""
+def _prepared(source: RowSource, k: int, metric: Metric, effort: Effort, *, is_filtered: bool) -> PreparedSearch | None:
+    """Prepare a search that gives the answers of one that prepares nothing; None where the schemes do not allow that.
+
+    The choices are those of :mod:`vecstore.search`, for scorers that bound nothing.
+    """
     queries = np.zeros((1, source.codes.shape.dim), np.float32)
     codes = source.codes.scorer(frozen(queries), metric)
+    if renewal(codes) is None or bounding(codes) is not None:
+        return None
     finest = codes if source.finest is source.codes else source.finest.scorer(frozen(queries), metric)
-    renewals = [renewal(codes), renewal(finest)]
-    renew = [part for part in dict.fromkeys(renewals) if part is not None and part is not unchanged]
-    walk = scan = None
-    if None not in renewals and not effort.exact and not effort.funnel:
-        walk = _walk(source, codes, finest, k, effort, is_filtered=is_filtered)
-        scan = _scan(source, codes, finest, k, effort) if is_filtered else None
-    return PreparedSearch(queries, renew, k, walk, scan)
+    renewals = dict.fromkeys([renewal(codes), renewal(finest)])
+    if None in renewals:
+        return None
+    return PreparedSearch(
+        queries,
+        [part for part in renewals if part is not None and part is not unchanged],
+        k,
+        _prepared_walk(source, codes, finest, k, effort, is_filtered=is_filtered),
+        _prepared_scan(source, codes, finest, k, effort) if is_filtered else None,
+    )
 
 
-def _walk(
+def _prepared_walk(
     source: RowSource, codes: Scorer, finest: Scorer, k: int, effort: Effort, *, is_filtered: bool
 ) -> PreparedWalk | None:
     """Prepare a walk of the graph, if there is one."""
@@ -87,10 +103,10 @@ def _walk(
     )
 
 
-def _scan(source: RowSource, codes: Scorer, finest: Scorer, k: int, effort: Effort) -> PreparedScan | None:
+def _prepared_scan(source: RowSource, codes: Scorer, finest: Scorer, k: int, effort: Effort) -> PreparedScan | None:
     """Prepare scans of some rows, if they are known to be enough."""
     depth = scan_width(source, k, effort)
     first = quick(codes) if finest is codes else coarse(codes)
     if depth is None or first.operands is None:
         return None
-    return PreparedScan(len(source), first.operands, None if first is finest else finest.operands, depth, k)
+    return PreparedScan(len(source), first.operands, None if first is finest else finest.operands, max(depth, k), k)

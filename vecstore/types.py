@@ -234,7 +234,8 @@ def as_queries(queries: Any, *, dim: int) -> F32:
         # One query of the usual form: the checks below, which take as long as a search, would find it finite only.
         matrix = np.ascontiguousarray(queries.reshape(1, dim))
         flat = matrix[0]
-        if math.isfinite(flat.dot(flat)):
+        # Unlike other products, this one says nothing of an overflow.
+        if math.isfinite(np.vdot(flat, flat)):
             return matrix
     array = _as_array(queries, dim, "queries")
     is_flat = array.ndim == 1 and array.size > 0

@@ -39,6 +39,8 @@ class SourceView:
         Sequence numbers of the deleted rows.
     columns : dict of str to str
         Metadata columns and their types.
+    is_preparable : bool
+        False once it was found that the schemes have to prepare anew for each query.
     searches : Spares
         Searches for one query a call that others left prepared, by k, effort, and whether all rows are searched.
     """
@@ -47,6 +49,7 @@ class SourceView:
         self.source = source
         self.dead = dead
         self.columns = columns
+        self.is_preparable = True
         self.searches: Spares[tuple[int, Effort, bool], PreparedSearch] = Spares(PREPARED_KINDS, PREPARED_EACH)
         self._sets: OrderedDict[Filter, RowSet] = OrderedDict()
         self._lock = threading.Lock()

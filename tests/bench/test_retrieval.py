@@ -83,7 +83,7 @@ def test_schemes_that_are_not_made_for_a_matrix_are_fitted_too(experiment):
 
 def test_a_failed_cell_is_reported(experiment):
     result = run_alone(experiment, Cell("int8", "none", "no-such-scheme", 0.5, 3))
-    assert (result["status"], result["scheme"], result["seed"]) == ("failed", "int8+no-such-scheme", 3)
+    assert (result["status"], result["scheme"], result["seed"]) == ("failed", "int8/no-such-scheme", 3)
     assert "no-such-scheme" in result["error"]
 
 

@@ -1,4 +1,4 @@
-"""Walks that are prepared once: the answers are those of a search that prepares everything anew."""
+"""Searches that are prepared once: the answers are those of one that prepares everything anew."""
 
 from __future__ import annotations
 
@@ -58,16 +58,41 @@ def test_one_query_a_call_answers_as_all_in_one_call(docs, rows):
         alike(docs.search(queries[number : number + 1], 5, ef=35), wider[number : number + 1])
 
 
-def test_filters_share_a_search(docs, rows):
-    queries = rows[N_ROWS:]
-    # Shares of the rows that are walked in either way of filtered walks, that are scanned, and that are too few.
-    wheres = [f"place < {share * N_ROWS}" for share in (0.9, 0.4, 0.12, 0.01, 0.001)]
-    asked = [(ef, where) for ef in (10, 30) for where in [*wheres, "place >= 2400", None]]
-    together = {(ef, where): docs.search(queries, 5, where=where, ef=ef, columns=[]) for ef, where in asked}
+def both_ways(docs, queries, asked):
+    """Compare one query a call with all in one, for several arguments in turns."""
+    together = [docs.search(queries, **arguments, columns=[]) for arguments in asked]
     for number in range(len(queries)):
-        for (ef, where), expected in together.items():
-            found = docs.search(queries[number], 5, where=where, ef=ef, columns=[])
-            alike(found, expected[number : number + 1])
+        for arguments, expected in zip(asked, together, strict=True):
+            alike(docs.search(queries[number], **arguments, columns=[]), expected[number : number + 1])
+
+
+def test_filters_share_a_search(docs, rows):
+    # With ef 1 more than 120 rows are walked, by passing over the others, or stepping over them where few are kept;
+    # with ef 30 all filters are scanned. The last has fewer rows than are wanted.
+    shares = (0.9, 0.4, 0.12, 0.06, 0.01, 0.0004)
+    wheres = [*(f"place < {share * N_ROWS}" for share in shares), "place >= 2400", None]
+    both_ways(
+        docs, rows[N_ROWS:], [{"k": k, "ef": ef, "where": where} for k, ef in ((1, 1), (5, 30)) for where in wheres]
+    )
+
+
+def test_a_recall_is_aimed_at_either_way(docs, rows):
+    both_ways(
+        docs, rows[N_ROWS:], [{"k": 5, "recall": 0.9, "where": where} for where in (None, "place < 1500", "place < 90")]
+    )
+
+
+def test_searches_of_many_kinds_do_not_mix(docs, rows):
+    kinds = [{"k": k, "ef": 10 + k} for k in range(1, 10)]
+    both_ways(
+        docs,
+        rows[N_ROWS : N_ROWS + 5],
+        [*kinds, {"exact": True}, {"funnel": (4, 8)}, {"exact": True, "where": "place < 50"}],
+    )
+
+
+def test_as_many_rows_as_are_wanted_or_hardly_so(docs, rows):
+    both_ways(docs, rows[N_ROWS : N_ROWS + 5], [{"k": k, "where": "place < 7"} for k in (6, 7, 8)])
 
 
 def test_a_walk_that_gives_up_is_followed_by_a_scan(docs, rows):
@@ -88,9 +113,9 @@ class TestChanges:
     def test_walks_pass_over_deleted_rows(self, docs, rows):
         queries = rows[N_ROWS:]
         docs.delete(where="place < 300")
-        together = docs.search(queries, 5)
-        for number in range(len(queries)):
-            alike(docs.search(queries[number], 5), together[number : number + 1])
+        both_ways(docs, queries, [{"k": 1, "ef": 10}, {"k": 1, "ef": 10, "where": "place < 2000"}])
+        docs.insert(np.arange(5_000, 5_002), queries[:2], {"place": [300, 4_000]})
+        both_ways(docs, queries, [{"k": 2, "ef": 10}, {"k": 2, "ef": 10, "where": "place < 2000"}])
 
     def test_rows_that_come_and_go_are_seen(self, docs, rows):
         query = rows[N_ROWS]
@@ -109,16 +134,18 @@ class TestChanges:
             np.testing.assert_array_equal(hits.ids, ids)
             np.testing.assert_array_equal(hits.distances, distances)
 
-    def test_threads_do_not_share_a_walk(self, docs, rows):
+    def test_threads_do_not_share_a_search(self, docs, rows):
         queries = rows[N_ROWS:]
-        together = docs.search(queries, 5)
+        wheres = [None, "place < 1300", "place >= 1300", "place < 100"]
+        together = {where: docs.search(queries, 1, ef=10, where=where) for where in wheres}
         failures = []
 
         def ask(first):
             for number in [*range(first, N_QUERIES), *range(first)] * 5:
-                found = docs.search(queries[number], 5)
-                if not np.array_equal(found.ids, together.ids[number : number + 1]):
-                    failures.append(number)
+                for where, expected in together.items():
+                    found = docs.search(queries[number], 1, ef=10, where=where)
+                    if not np.array_equal(found.ids, expected.ids[number : number + 1]):
+                        failures.append((number, where))
 
         threads = [threading.Thread(target=ask, args=(first,)) for first in range(0, N_QUERIES, 5)]
         for thread in threads:
@@ -133,6 +160,36 @@ class TestChanges:
         docs.search(rows[N_ROWS], 5)
         with pytest.raises(vecstore.InvalidArgumentError, match="queries"):
             docs.search(query.astype(np.float32), 5)
+
+
+@pytest.mark.parametrize("metric", [Metric.L2], indirect=True, ids=str)
+class TestOthers:
+    def test_a_query_whose_square_overflows_is_answered(self, docs, rows):
+        for _ in range(2):
+            assert docs.search(np.full(DIM, 1e20, np.float32), 5).counts.tolist() == [5]
+
+    def test_rows_without_a_graph_are_scanned(self, tmp_path, metric, rows):
+        with vecstore.open(tmp_path / "plain", settings=StoreConfig(background=False)) as db:
+            docs = db.create_collection("docs", dim=DIM, metric=metric, scheme="int8", refine="float16", index=None)
+            docs.insert(np.arange(N_ROWS), rows[:N_ROWS], {"place": np.arange(N_ROWS)})
+            docs.optimize()
+            wheres = [None, "place < 2000", "place < 9", "place < 2"]
+            both_ways(docs, rows[N_ROWS:], [{"k": 5, "where": where} for where in wheres])
+
+    def test_walks_that_find_too_few_are_followed_by_a_scan(self, tmp_path, metric):
+        # Rows that are all alike have links to the first few only, so a walk may end early.
+        alike_rows = np.ones((N_ROWS, DIM), np.float32)
+        with vecstore.open(tmp_path / "alike", settings=StoreConfig(background=False)) as db:
+            index = HnswConfig(M=4, ef_construction=20, min_rows=500)
+            docs = db.create_collection("docs", dim=DIM, metric=metric, scheme="int8", index=index)
+            docs.insert(np.arange(N_ROWS), alike_rows, {"place": np.arange(N_ROWS)})
+            docs.optimize()
+            queries = np.random.default_rng(8).standard_normal((4, DIM)).astype(np.float32)
+            for where in (None, "place < 2500"):
+                for query in queries:
+                    found = docs.search(query, 5, ef=5, where=where)
+                    assert found.counts.tolist() == [5]
+                    assert len(set(found.ids[0].tolist())) == 5
 
 
 class TestSpares:

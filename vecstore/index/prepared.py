@@ -22,6 +22,9 @@ from vecstore.types import F32, I64
 
 __all__ = ["PreparedScan", "PreparedSearch", "PreparedWalk", "Spares"]
 
+#: Rows that are scanned at once: their distances take 64 KiB. Of more rows, preparing is no part of the time.
+MOST_SCANNED = 16_384
+
 _Key = TypeVar("_Key")
 _Thing = TypeVar("_Thing")
 
@@ -142,8 +145,11 @@ class PreparedWalk:
         """For queries around which hardly any row is allowed, or whose walks find too few."""
         return PreparedScan(*self._scan_of)
 
-    def search(self, allowed: RowSet) -> tuple[I64, F32]:
-        """Find the nearest of some rows, at least ``least``; see :meth:`PreparedSearch.search`."""
+    def search(self, allowed: RowSet) -> tuple[I64, F32] | None:
+        """Find the nearest of some rows, at least ``least``; see :meth:`PreparedSearch.search`.
+
+        Gives None where a walk among all rows found too few, as where many are alike.
+        """
         found = self._found
         if allowed.kept is None:
             self._walk()
@@ -153,7 +159,7 @@ class PreparedWalk:
         if self._complete[0] and found.rows[0, -1] >= 0:
             return found.nearest()
         self._complete[0] = True
-        return self._scan.search(allowed.rows)
+        return None if allowed.is_all else self._scan.search(allowed.rows)
 
 
 class PreparedSearch:
@@ -202,17 +208,20 @@ class PreparedSearch:
         rows : int64[1, k]
             Nearest first.
         distances : float32[1, k]
-            None instead of both where nothing is prepared for so few or so many rows.
+            None instead of both where nothing is prepared for so few or so many rows, or they were not found.
         """
-        is_walked = self._walk is not None and allowed.count >= self._walk.least
-        if not is_walked and (self._scan is None or not self._k <= allowed.count < allowed.size):
-            return None
+        if self._walk is not None and allowed.count >= self._walk.least:
+            self._ask(query)
+            return self._walk.search(allowed)
+        if self._scan is not None and self._k <= allowed.count <= MOST_SCANNED and not allowed.is_all:
+            self._ask(query)
+            return self._scan.search(allowed.rows)
+        return None
+
+    def _ask(self, query: F32) -> None:
         self._queries[...] = query
         for renew in self._renew:
             renew()
-        if self._walk is not None and is_walked:
-            return self._walk.search(allowed)
-        return self._scan.search(allowed.rows) if self._scan is not None else None
 
 
 class Spares(Generic[_Key, _Thing]):

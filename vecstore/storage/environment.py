@@ -440,7 +440,7 @@ class _Gate:
 
     def __init__(self) -> None:
         # The lock itself is quicker to take than the condition around it, and every search does so twice.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._condition = threading.Condition(self._lock)
         self._inside = 0
         self._waiting = 0
