@@ -153,6 +153,8 @@ def test_the_command_runs_what_is_missing_and_the_report_shows_it(tmp_path, expe
     smaller = [row for row in rows if row["status"] == "done" and row["bytes"] < row["full_bytes"]]
     allowed = [row for row in smaller if row["ndcg@10"] > 0.95 * whole]
     assert uses["Fastest search"].scheme == max(allowed, key=lambda row: row["queries_to_float32"])["scheme"]
+    least = min(row["code_bytes"] for row in allowed)
+    assert uses["Least in memory, a finer copy on disk"].figures["code_bytes"].mean == least
     text = page.read_text(encoding="utf-8")
     assert "pca:8|int8/float16" in text
     assert "not installed here" not in text

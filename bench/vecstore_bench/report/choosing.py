@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from vecstore_bench.report.comparing import BASELINE, Comparison, Entry, Figure, overlap
-from vecstore_bench.report.measures import LOOKUP, SEARCH, TRAIN_MEMORY, Measure
+from vecstore_bench.report.measures import CODE_BYTES, LOOKUP, SEARCH, TRAIN_MEMORY, Measure
 
 __all__ = ["Advice", "Rules", "advise"]
 
@@ -62,8 +62,15 @@ def advise(comparison: Comparison, rules: Rules) -> list[Advice]:
         _smallest(comparison, rules),
         _least(comparison, rules, "Least training memory", TRAIN_MEMORY),
         _least(comparison, rules, "Fastest look-up", LOOKUP),
-        *([_least(comparison, rules, "Fastest search", SEARCH)] if searched else []),
+        *(_for_searches(comparison, rules) if searched else []),
         _extreme(comparison, rules),
+    ]
+
+
+def _for_searches(comparison: Comparison, rules: Rules) -> list[Advice]:
+    return [
+        _least(comparison, rules, "Fastest search", SEARCH),
+        _least(comparison, rules, "Least in memory, a finer copy on disk", CODE_BYTES),
     ]
 
 

@@ -10,7 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LOOKUP", "MEASURES", "QUALITIES", "SEARCH", "TRAIN_MEMORY", "Measure", "budget_text", "bytes_text", "first"]
+__all__ = [
+    "CODE_BYTES",
+    "LOOKUP",
+    "MEASURES",
+    "QUALITIES",
+    "SEARCH",
+    "TRAIN_MEMORY",
+    "Measure",
+    "budget_text",
+    "bytes_text",
+    "first",
+]
 
 #: A row of results, as it was read.
 Row = Mapping[str, Any]
@@ -128,6 +139,15 @@ SEARCH = Measure(
     bars=True,
 )
 
+CODE_BYTES = Measure(
+    key="code_bytes",
+    title="Bytes in memory",
+    read=first("code_bytes"),
+    text=bytes_text,
+    bars=True,
+    missing="Bytes without the finer copy (code_bytes) are measured by `vecstore bench retrieval`.",
+)
+
 #: How good the compressed vectors are; the first that a run has is the one that losses and advice refer to.
 QUALITIES = (
     Measure(key="test_auc", title="AUC", read=first("test_auc"), text=_decimals(4), higher=True),
@@ -147,6 +167,7 @@ MEASURES = (
     TRAIN_MEMORY,
     LOOKUP,
     SEARCH,
+    CODE_BYTES,
     *(
         Measure(key=key, title=title, read=first(key), text=_decimals(4), higher=True)
         for key, title in (("recall@1", "Recall@1"), ("recall@100", "Recall@100"), ("mrr@10", "MRR@10"))
