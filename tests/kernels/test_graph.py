@@ -172,11 +172,11 @@ def test_a_filtered_walk_looks_at_kept_rows_only_once_it_is_near():
 
 
 def test_a_filtered_walk_steps_over_rows_where_few_are_kept():
-    """Kept rows are sixteen apart on a ring with links of up to eight; the first third of the walk comes to a few."""
-    rows = np.abs(np.arange(400, dtype=np.float32).reshape(-1, 1) - 200)
-    steps = np.concatenate([np.arange(-8, 0), np.arange(1, 9)])
-    level0 = ((np.arange(400)[:, None] + steps) % 400).astype(np.int32)
-    kept = np.arange(400) % 16 == 8
+    """Kept rows are 24 apart on a ring with links of up to twelve; the first third of the walk comes to a few."""
+    rows = np.abs(np.arange(600, dtype=np.float32).reshape(-1, 1) - 200)
+    steps = np.concatenate([np.arange(-12, 0), np.arange(1, 13)])
+    level0 = ((np.arange(600)[:, None] + steps) % 600).astype(np.int32)
+    kept = np.arange(600) % 24 == 8
     found, distances, complete = searched_among(linked(level0, entry=200), rows, np.float32([[0]]), 60, 16, kept)
     assert complete.tolist() == [True]
     expected = sorted(np.flatnonzero(kept), key=lambda row: (abs(row - 200), row))[:16]
@@ -203,7 +203,7 @@ def test_a_step_meets_the_kept_rows_behind_another_once(rng):
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.31, 0.2, 0.1, 0.01])
 @pytest.mark.parametrize("ef", [1, 24, 100, 100_000])
 def test_how_far_a_filtered_walk_goes(share, ef):
-    expected = ef * share**-0.5
+    expected = ef * share**-0.625
     assert expected * 0.9999 - 1 <= rows_to_expand(ef, share, 10**8) <= expected * 1.0001
     assert rows_to_expand(ef, share, 7) == min(7, rows_to_expand(ef, share, 10**8))
 
