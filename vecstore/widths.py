@@ -28,7 +28,7 @@ COARSE_FACTOR = 10
 COARSE_MIN = 100
 #: Rows that are scanned in the time in which a graph search expands one: that reads the vectors of a dozen neighbours
 #: at random, where a scan streams.
-SCANNED_PER_EXPANDED = 80
+SCANNED_PER_EXPANDED = 50
 #: The same for a call of many queries, where a screen passes over rows for sixteen of them at once.
 SCREENED_PER_EXPANDED = 130
 #: Bytes of a row where a filtered scan takes as long for a row as said above. Of wider rows fewer are scanned in that

@@ -67,8 +67,8 @@ def both_ways(docs, queries, asked):
 
 
 def test_filters_share_a_search(docs, rows):
-    # With ef 1 more than 120 rows are walked, by passing over the others, or stepping over them where few are kept;
-    # with ef 30 all filters are scanned. The last has fewer rows than are wanted.
+    # With ef 1 more than 75 rows are walked, by passing over the others, or stepping over them where few are kept;
+    # with ef 30 most filters are scanned. The last has fewer rows than are wanted.
     shares = (0.9, 0.4, 0.12, 0.06, 0.01, 0.0004)
     wheres = [*(f"place < {share * N_ROWS}" for share in shares), "place >= 2400", None]
     both_ways(
