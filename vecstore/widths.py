@@ -32,9 +32,9 @@ SCANNED_PER_EXPANDED = 50
 #: The same for a call of many queries, where a screen passes over rows for sixteen of them at once.
 SCREENED_PER_EXPANDED = 130
 #: Bytes of a row where a filtered scan takes as long for a row as said above. Of wider rows fewer are scanned in that
-#: time, and of narrower ones more, by the square root, up to MOST_SCANNED times as many: walks also read links.
+#: time, and of narrower ones more, by the square root, up to MOST_NARROW times as many: walks also read links.
 SCANNED_BYTES = 384
-MOST_SCANNED = 1.5
+MOST_NARROW = 1.5
 #: Candidates of a filtered walk that aims for a recall, as a multiple of those that were measured without a filter.
 FILTERED_FACTOR = 2
 
@@ -97,5 +97,5 @@ def scan_is_cheaper(allowed: RowSet, codes: CompressedTable, ef: int, *, screene
 def most_scanned(codes: CompressedTable, ef: int, is_all: bool) -> int:
     """Give the number of rows, all or some, up to which a scan without a screen is quicker than a graph search."""
     row_bytes = max(1.0, codes.nbytes / codes.shape.rows)
-    narrow = 1.0 if is_all else min(MOST_SCANNED, math.sqrt(SCANNED_BYTES / row_bytes))
+    narrow = 1.0 if is_all else min(MOST_NARROW, math.sqrt(SCANNED_BYTES / row_bytes))
     return int(narrow * SCANNED_PER_EXPANDED * ef)

@@ -23,7 +23,7 @@ from vecstore.types import F32, I64
 __all__ = ["PreparedScan", "PreparedSearch", "PreparedWalk", "Spares"]
 
 #: Rows that are scanned at once: their distances take 64 KiB. Of more rows, preparing is no part of the time.
-MOST_SCANNED = 16_384
+SCANNED_AT_ONCE = 16_384
 
 _Key = TypeVar("_Key")
 _Thing = TypeVar("_Thing")
@@ -213,7 +213,7 @@ class PreparedSearch:
         if self._walk is not None and allowed.count >= self._walk.least:
             self._ask(query)
             return self._walk.search(allowed)
-        if self._scan is not None and self._k <= allowed.count <= MOST_SCANNED and not allowed.is_all:
+        if self._scan is not None and self._k <= allowed.count <= SCANNED_AT_ONCE and not allowed.is_all:
             self._ask(query)
             return self._scan.search(allowed.rows)
         return None
