@@ -372,21 +372,39 @@ def composed_rows(config, arrays, rows, dim):
     return rows_of(outer, own, rows, dim)
 
 
-def rotated_back(rows, salt):
-    """Rows float32[n, d] before the rotation of kernels/rotation.py, as its documentation says, in float32."""
+def _hadamard(rows):
+    """float32[n, m] times the Walsh-Hadamard matrix over sqrt(m), in float32."""
+    size, half = rows.shape[1], 1
+    while half < size:
+        pairs = rows.reshape(len(rows), -1, 2, half)
+        rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
+        rows, half = rows.reshape(len(rows), size), 2 * half
+    return rows * (np.float32(1) / np.sqrt(np.float32(size)))
+
+
+def _turned(rows, salt, turns, flip_first):
+    """Rows after those rounds of the rotation of kernels/rotation.py, as its documentation says, in float32."""
     rows, dim = rows.copy(), rows.shape[1]
     size = 1 << (dim.bit_length() - 1)
-    for turn in (3, 2, 1, 0):
-        part = rows[:, dim - size :] if turn % 2 else rows[:, :size]
-        half = 1
-        while half < size:
-            pairs = part.reshape(len(rows), -1, 2, half)
-            part = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
-            part, half = part.reshape(len(rows), size), 2 * half
-        rows[:, dim - size if turn % 2 else 0 :][:, :size] = part * (np.float32(1) / np.sqrt(np.float32(size)))
+    for turn in turns:
         signs = bits_of([mixed((turn << 32) + word, salt) for word in range(-(-dim // 64))])[:dim]
-        rows = np.where(signs, -rows, rows)
+        if flip_first:
+            rows = np.where(signs, -rows, rows)
+        block = slice(dim - size, dim) if turn % 2 else slice(0, size)
+        rows[:, block] = _hadamard(rows[:, block])
+        if not flip_first:
+            rows = np.where(signs, -rows, rows)
     return rows
+
+
+def rotated(rows, salt):
+    """Rows float32[n, d] after the rotation."""
+    return _turned(rows, salt, (0, 1, 2, 3), flip_first=True)
+
+
+def rotated_back(rows, salt):
+    """Rows float32[n, d] before the rotation."""
+    return _turned(rows, salt, (3, 2, 1, 0), flip_first=False)
 
 
 def transformed_rows(config, arrays, rows, dim):
@@ -409,29 +427,58 @@ def transformed_rows(config, arrays, rows, dim):
 
 
 def rabitq_numbers(config, arrays, rows, dim):
-    """The odd integers int64[n, d] of rows of rabitq: planes of bits, eight numbers a byte, 16 rows a block."""
-    own = arrays["codes"][rows // 16, :, rows % 16]
+    """The odd integers int64[n, d] of rows of rabitq: planes of bits, least significant first.
+
+    In blocks, a plane is eight numbers a byte, and 16 rows lie side by side; row by row, a plane is whole words.
+    """
+    if config.get("layout") == "rows":
+        own = np.ascontiguousarray(arrays["codes"][rows, :-1]).view(np.uint8)
+    else:
+        own = arrays["codes"][rows // 16, :, rows % 16]
     planes = np.unpackbits(own, axis=1, bitorder="little").reshape(len(rows), config["bits"], -1)[:, :, :dim]
     top = 2 ** config["bits"] - 1
     return 2 * (planes * 2 ** np.arange(config["bits"])[:, None]).sum(axis=1).astype(np.int64) - top
 
 
+def rabitq_tails(config, arrays):
+    """Scales and squared lengths of all rows, float32[n]; row by row they are halves of the last word."""
+    if config.get("layout") != "rows":
+        return arrays["scales"], arrays["norms"]
+    both = np.ascontiguousarray(arrays["codes"][:, -1:]).view(np.float32)
+    return both[:, 0], both[:, 1]
+
+
 def rabitq_rows(config, arrays, rows, dim):
     """Rows float32[n, d] of rabitq: numbers at the length of the residual, rotated back, plus the centroid."""
     numbers = rabitq_numbers(config, arrays, rows, dim)
-    factors = np.sqrt(arrays["norms"][rows]) / np.sqrt((numbers**2).sum(axis=1).astype(np.float32))
+    norms = rabitq_tails(config, arrays)[1]
+    factors = np.sqrt(norms[rows]) / np.sqrt((numbers**2).sum(axis=1).astype(np.float32))
     residuals = numbers.astype(np.float32) * factors[:, None]
     return rotated_back(residuals, arrays["salt"][0]) + arrays["centroid"]
 
 
+def rabitq_asked(config, rest, salt):
+    """Rotated queries float64[q, d]; for codes row by row in the nearest of 2^B numbers around 0."""
+    turned = rotated(rest, salt)
+    if config.get("layout") != "rows":
+        return turned.astype(np.float64)
+    top = 2 ** (4 * -(-(config["bits"] + 2) // 4)) - 1
+    largest = np.abs(turned).max(axis=1, keepdims=True)
+    factor = np.float32(top) / (np.float32(2) * largest)
+    numbers = np.minimum((turned * factor + np.float32((top + 1) // 2)).astype(np.int64), top)
+    return (2 * numbers - top) * (largest.astype(np.float64) / top)
+
+
 def rabitq_estimates(config, arrays, queries, metric, dim):
     """Estimated distances float64[q, n] of the scheme rabitq."""
-    numbers = rabitq_numbers(config, arrays, np.arange(len(arrays["scales"])), dim)
-    v = rotated_back((numbers * arrays["scales"][:, None]).astype(np.float32), arrays["salt"][0]).astype(np.float64)
+    scales, norms = (part.astype(np.float64) for part in rabitq_tails(config, arrays))
+    v = rabitq_numbers(config, arrays, np.arange(len(scales)), dim) * scales[:, None]
     q, c = queries.astype(np.float64), arrays["centroid"].astype(np.float64)
+    rest = queries if metric == "ip" else queries - arrays["centroid"]
+    products = rabitq_asked(config, rest, arrays["salt"][0]) @ v.T
     if metric == "ip":
-        return -(q @ c)[:, None] - q @ v.T
-    squared = ((q - c) ** 2).sum(1)[:, None] + arrays["norms"].astype(np.float64) - 2 * (q - c) @ v.T
+        return -(q @ c)[:, None] - products
+    squared = ((q - c) ** 2).sum(1)[:, None] + norms - 2 * products
     return squared if metric == "l2" else 1 - ((q**2).sum(1)[:, None] + 1 - squared) / 2
 
 

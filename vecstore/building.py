@@ -114,13 +114,16 @@ def build_segment(
     StorageFull
         The disk is full; nothing is left of the segment.
     """
-    codes = _fitted(settings.scheme, rows.vectors)
-    refine = _fitted(settings.refine, rows.vectors) if settings.refine else None
     index = settings.index
+    is_kept = previous is not None and previous.is_over(len(rows))
+    is_built = with_graph and index is not None and len(rows) >= index.min_rows
+    scheme = schemes.from_config(settings.scheme)
+    codes = (scheme.for_walks() if is_kept or is_built else scheme).fit(rows.vectors)
+    refine = schemes.from_config(settings.refine).fit(rows.vectors) if settings.refine else None
     graph = None
-    if previous is not None and previous.is_over(len(rows)):
+    if previous is not None and is_kept:
         graph = previous.graph
-    elif with_graph and index is not None and len(rows) >= index.min_rows:
+    elif index is not None and is_built:
         if index.builder == "hnswlib":
             graph = hnsw.build(rows.vectors, settings.metric, index, should_stop=should_stop)
         else:
@@ -198,7 +201,3 @@ def _pairwise(codes: CompressedTable, vectors: F32) -> PairwiseTable:
         return codes
     table = Int8().fit(vectors) if codes.nbytes < vectors.size else Full().fit(vectors)
     return cast("PairwiseTable", table)  # so are int8 tables with a scale a row, which is the default
-
-
-def _fitted(config: dict[str, object] | None, vectors: F32) -> CompressedTable:
-    return schemes.from_config(config or {}).fit(vectors)

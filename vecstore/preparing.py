@@ -6,14 +6,14 @@ import numpy as np
 
 from vecstore.effort import Effort
 from vecstore.filters import Filter
-from vecstore.index.prepared import PreparedScan, PreparedSearch, PreparedWalk
+from vecstore.index.prepared import Finish, PreparedScan, PreparedSearch, PreparedWalk
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.scorer import bounding, coarse, quick, renewal, unchanged
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import SourceView
-from vecstore.widths import are_rough, most_scanned, scan_width, walk_depth, walk_width
+from vecstore.widths import are_rough, bounded_depth, most_scanned, scan_width, walk_depth, walk_width
 
 __all__ = ["search_prepared"]
 
@@ -63,11 +63,11 @@ def search_prepared(
 def _prepared(source: RowSource, k: int, metric: Metric, effort: Effort, *, is_filtered: bool) -> PreparedSearch | None:
     """Prepare a search that gives the answers of one that prepares nothing; None where the schemes do not allow that.
 
-    The choices are those of :mod:`vecstore.search`, for scorers that bound nothing.
+    The choices are those of :mod:`vecstore.search`.
     """
     queries = np.zeros((1, source.codes.shape.dim), np.float32)
     codes = source.codes.scorer(frozen(queries), metric)
-    if renewal(codes) is None or bounding(codes) is not None:
+    if renewal(codes) is None:
         return None
     finest = codes if source.finest is source.codes else source.finest.scorer(frozen(queries), metric)
     renewals = dict.fromkeys([renewal(codes), renewal(finest)])
@@ -89,13 +89,14 @@ def _prepared_walk(
     ef = walk_width(source, k, effort, is_filtered=is_filtered)
     if ef is None or source.graph is None or codes.traversal is None:
         return None
-    depth = walk_depth(k, ef, rough=finest is not codes and are_rough(source.codes), bounded=False)
-    is_final = finest is codes and codes.traversal is codes.operands
+    finish = _finish(codes, finest, again=codes.traversal is not codes.operands)
+    rough = finest is not codes and are_rough(source.codes)
+    depth = walk_depth(k, ef, rough=rough, bounded=finish.bounds is not None)
     return PreparedWalk(
         source.graph,
         len(source),
         codes.traversal,
-        None if is_final else finest.operands,
+        finish,
         ef=max(ef, depth),
         depth=depth,
         k=k,
@@ -109,4 +110,15 @@ def _prepared_scan(source: RowSource, codes: Scorer, finest: Scorer, k: int, eff
     first = quick(codes) if finest is codes else coarse(codes)
     if depth is None or first.operands is None:
         return None
-    return PreparedScan(len(source), first.operands, None if first is finest else finest.operands, max(depth, k), k)
+    finish = _finish(codes, finest, again=first is not finest)
+    if effort.recall is not None or finish.bounds is None:
+        return PreparedScan(len(source), first.operands, Finish(finish.exact), max(depth, k), k)
+    return PreparedScan(len(source), finish.bounds, finish, bounded_depth(k), k)
+
+
+def _finish(codes: Scorer, finest: Scorer, *, again: bool) -> Finish:
+    """Give how the rows that were found are scored ``again``; where they are not, nothing is finer."""
+    bounds = bounding(codes) if finest is not codes else None
+    return Finish(
+        finest.operands if again or finest is not codes else None, None if bounds is None else bounds.operands
+    )

@@ -21,12 +21,8 @@ from vecstore.schemes.scorer import bounding, coarse, quick
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import SourceView, View
-from vecstore.widths import are_rough, scan_is_cheaper, scan_width, walk_depth, walk_width
+from vecstore.widths import are_rough, bounded_depth, scan_is_cheaper, scan_width, walk_depth, walk_width
 
-#: Candidates that a scan keeps by the bounds of their distances, as a multiple of k, and at least so many; how many of
-#: them are re-ranked, the bounds decide.
-BOUNDED_FACTOR = 64
-BOUNDED_MIN = 512
 #: Queries of a call that are many.
 MANY_QUERIES = 32
 
@@ -204,7 +200,7 @@ def scan_in_stages(
     total = rows if isinstance(rows, int) else len(rows)
     bounds = bounding(scorer) if finer is not scorer else None
     if bounds is not None:
-        bounded = min(max(BOUNDED_FACTOR * k, BOUNDED_MIN), total)
+        bounded = min(bounded_depth(k), total)
         return refine_within(*exact_search(bounds, n_queries, rows, bounded), finer, k)
     return scan_to_depth(scorer, finer, n_queries, rows, k, depth)
 

@@ -12,6 +12,7 @@ from vecstore.segment import RowSource
 __all__ = [
     "SCANNED_PER_EXPANDED",
     "are_rough",
+    "bounded_depth",
     "most_scanned",
     "scan_depth",
     "scan_is_cheaper",
@@ -26,6 +27,10 @@ RERANK_MIN = 24
 #: The same for codes of less than a byte a number, which may be far off.
 COARSE_FACTOR = 10
 COARSE_MIN = 100
+#: Candidates that a scan keeps by the bounds of their distances, as a multiple of k, and at least so many; how many of
+#: them are re-ranked, the bounds decide.
+BOUNDED_FACTOR = 64
+BOUNDED_MIN = 512
 #: Rows that are scanned in the time in which a graph search expands one: that reads the vectors of a dozen neighbours
 #: at random, where a scan streams.
 SCANNED_PER_EXPANDED = 50
@@ -85,6 +90,11 @@ def scan_depth(codes: CompressedTable, k: int, *, refined: bool) -> int:
     if refined and are_rough(codes):
         return max(COARSE_FACTOR * k, COARSE_MIN)
     return max(RERANK_FACTOR * k, RERANK_MIN)
+
+
+def bounded_depth(k: int) -> int:
+    """Give how many rows that a scan found by bounds are looked at again; how many are scored, the bounds decide."""
+    return max(BOUNDED_FACTOR * k, BOUNDED_MIN)
 
 
 def scan_is_cheaper(allowed: RowSet, codes: CompressedTable, ef: int, *, screened: bool) -> bool:

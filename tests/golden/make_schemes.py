@@ -86,6 +86,8 @@ CONFIGS = {
     "pq-uneven": {"scheme": "pq", "parts": 10},
     "rabitq": {"scheme": "rabitq"},
     "rabitq-3": {"scheme": "rabitq", "bits": 3},
+    "rabitq-rows": {"scheme": "rabitq", "layout": "rows"},
+    "rabitq-rows-2": {"scheme": "rabitq", "bits": 2, "layout": "rows"},
     "robe": {"scheme": "robe", "size": 432},
     "robe-unsigned": {"scheme": "robe", "size": 100, "block": 5, "signed": False},
     "transformed": {

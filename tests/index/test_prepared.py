@@ -15,8 +15,11 @@ from vecstore.types import Metric
 
 #: Fewer queries than a call has that is scanned.
 N_ROWS, DIM, N_QUERIES = 3_000, 20, 20
-#: With and without a finer copy; walks that round queries, and walks that do not.
-KINDS = [("int8", "float16"), ("int8", None), ("full", None), ("float16", None), ("int4", "int8"), ("int16", "full")]
+#: With and without a finer copy; walks that round queries, and walks that do not; bounds that choose what is refined.
+KINDS = [
+    *(("int8", "float16"), ("int8", None), ("full", None), ("float16", None), ("int4", "int8"), ("int16", "full")),
+    *(("rabitq", "int8"), ("rabitq", None)),
+]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,12 @@ def test_one_query_a_call_answers_as_all_in_one_call(docs, rows):
     wider = docs.search(queries, 5, ef=35)
     for number in range(len(queries)):
         alike(docs.search(queries[number : number + 1], 5, ef=35), wider[number : number + 1])
+
+
+def test_searches_are_prepared(docs, rows, monkeypatch):
+    docs.search(rows[N_ROWS], 5)
+    monkeypatch.setattr("vecstore.preparing._prepared", None)
+    docs.search(rows[N_ROWS], 5)
 
 
 def both_ways(docs, queries, asked):
@@ -103,7 +112,7 @@ def test_a_walk_that_gives_up_is_followed_by_a_scan(docs, rows):
     expected = docs.search(rows[[N_ROWS] * 2], 5, where="place = 1", ef=10)
     for _ in range(3):
         alike(docs.search(rows[N_ROWS], 5, where="place = 1", ef=10), expected[:1])
-    near = docs.search(rows[N_ROWS], 50, where="place = 1", exact=True)
+    near = docs.search(rows[N_ROWS], N_ROWS // 10, where="place = 1", exact=True)
     assert np.isin(expected.ids[0], near.ids).all()
 
 

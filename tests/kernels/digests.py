@@ -6,6 +6,7 @@ Run by test_portability in subprocesses.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from functools import partial
 
@@ -18,6 +19,7 @@ from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
 from vecstore.index.hnswlib_export import Levels
 from vecstore.kernels import (
+    bit_rows,
     distance,
     filtered_walk,
     graph,
@@ -46,7 +48,7 @@ FLOATS, INTEGERS = ("full", "float16"), ("int8", "int16", "alpt")
 #: Walks take long to compile; these two use all kinds of arithmetic, floats and integers.
 WALKED = ("full", "int8")
 #: Codes of bits, which take instructions of their own; their scans are coarse ones and, for rabitq, of bounds.
-PACKED = ("int4", "binary", "rabitq")
+PACKED = ("int4", "binary", "rabitq", {"scheme": "rabitq", "layout": "rows"})
 
 
 def digest(*arrays):
@@ -90,7 +92,7 @@ def packed():
         for one in filter(None, (scorer, coarse(scorer), bounding(scorer))):
             scanned = np.empty((6, 100), np.float32)
             one.scan(0, 100, scanned)
-            print(name, digest(scanned))
+            print(json.dumps(name), digest(scanned))
 
 
 def builds():
@@ -128,6 +130,7 @@ def cases(names):
 
 
 MODULES = (
+    bit_rows,
     distance,
     filtered_walk,
     graph,

@@ -42,7 +42,7 @@ VARIANTS = {
     "opq": [{"parts": 3, "bits": 8}],
     "pca+pq": [{"outer": {"width": 6}}, {"codec": {"parts": 2, "bits": 8}}],
     "pq": [{"parts": 11, "bits": 8}, {"parts": 3}, {"parts": 9}, {"parts": 7, "bits": 8}],
-    "rabitq": [{"bits": 1}, {"bits": 4}],
+    "rabitq": [{"bits": 1}, {"bits": 4}, {"bits": 1, "layout": "rows"}, {"bits": 3, "layout": "rows"}],
     "robe": [{"signed": False, "block": 5}],
     "transformed": [
         {"transform": "centre|rotate|truncate:20", "inner": {"scheme": "full"}},

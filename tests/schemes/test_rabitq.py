@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from vecstore.index.bounded import refine_within
 from vecstore.kernels import distance, nibble_spans, nibble_tables, nibbles, topk
 from vecstore.kernels import rabitq as kernels
 from vecstore.kernels.compiling import frozen
+from vecstore.kernels.intrinsics import weighted_differing
 from vecstore.kernels.lengths import unit_rows
 from vecstore.schemes.nibbles import blocked, rounded
 from vecstore.schemes.scorer import bounding, coarse
@@ -23,8 +25,11 @@ from vecstore.types import Metric
 over_metrics = pytest.mark.parametrize("metric", list(Metric))
 
 
-def rabitq(bits):
-    return schemes.from_config({"scheme": "rabitq", "bits": bits})
+over_layouts = pytest.mark.parametrize("layout", ["blocks", "rows"])
+
+
+def rabitq(bits, layout="auto"):
+    return schemes.from_config({"scheme": "rabitq", "bits": bits, "layout": layout})
 
 
 def scanned(scorer, n_queries, n_rows):
@@ -44,9 +49,10 @@ def queries(rng):
 
 
 @over_metrics
-def test_estimates_are_unbiased_over_rotations(rows, queries, metric):
+@over_layouts
+def test_estimates_are_unbiased_over_rotations(rows, queries, metric, layout):
     exact = reference.distances(rows, queries, metric)
-    tables = [rabitq(1).fit(rows, seed=seed) for seed in range(60)]
+    tables = [rabitq(1, layout).fit(rows, seed=seed) for seed in range(60)]
     errors = np.array([scanned(table.scorer(queries, metric), 9, 400) - exact for table in tables])
     spread = errors.std(axis=0)
     assert spread.mean() > 0.01, "one bit is not exact"
@@ -55,16 +61,19 @@ def test_estimates_are_unbiased_over_rotations(rows, queries, metric):
 
 
 @over_metrics
-def test_more_bits_halve_the_error(rows, queries, metric):
+@over_layouts
+def test_more_bits_halve_the_error(rows, queries, metric, layout):
     exact = reference.distances(rows, queries, metric)
-    errors = [np.abs(scanned(rabitq(b).fit(rows).scorer(queries, metric), 9, 400) - exact).mean() for b in range(1, 9)]
+    tables = [rabitq(bits, layout).fit(rows) for bits in range(1, 9)]
+    errors = [np.abs(scanned(table.scorer(queries, metric), 9, 400) - exact).mean() for table in tables]
     assert all(finer < 0.7 * coarser for coarser, finer in itertools.pairwise(errors))
 
 
 @over_metrics
+@over_layouts
 @pytest.mark.parametrize("bits", [1, 2, 5])
-def test_bounds_hold_for_nearly_all_rows_and_are_not_idle(rows, queries, metric, bits):
-    scorer = rabitq(bits).fit(rows).scorer(queries, metric)
+def test_bounds_hold_for_nearly_all_rows_and_are_not_idle(rows, queries, metric, bits, layout):
+    scorer = rabitq(bits, layout).fit(rows).scorer(queries, metric)
     exact, bounds = reference.distances(rows, queries, metric), scanned(bounding(scorer), 9, 400)
     assert (bounds > exact).mean() < 0.06
     below = scanned(scorer, 9, 400) - bounds
@@ -72,9 +81,10 @@ def test_bounds_hold_for_nearly_all_rows_and_are_not_idle(rows, queries, metric,
 
 
 @over_metrics
+@over_layouts
 @pytest.mark.parametrize("bits", [1, 3, 8])
-def test_scans_of_blocks_are_those_of_single_rows_bit_for_bit(rng, rows, queries, metric, bits):
-    scorer = rabitq(bits).fit(rows).scorer(queries, metric)
+def test_scans_are_those_of_single_rows_bit_for_bit(rng, rows, queries, metric, bits, layout):
+    scorer = rabitq(bits, layout).fit(rows).scorer(queries, metric)
     for some in (coarse(scorer), bounding(scorer)):
         whole = scanned(some, 9, 400)
         chosen = rng.integers(0, 400, 50)
@@ -235,6 +245,56 @@ def test_values_whose_squares_are_too_large_are_refused():
         rabitq(1).fit(np.full((2, 8), 1e17, np.float32))
 
 
+@pytest.mark.parametrize("bits", [1, 3])
+def test_both_layouts_hold_the_same_rows(rng, bits):
+    rows = reference.clustered(rng, 70, 77)
+    blocks, single = (rabitq(bits, layout).fit(rows, seed=4) for layout in ("blocks", "rows"))
+    np.testing.assert_array_equal(blocks.lookup(np.arange(70)), single.lookup(np.arange(70)))
+    np.testing.assert_array_equal(blocks.left(), single.left())
+    assert single.nbytes == 70 * 8 * (bits * 2 + 1) + 4 * 77 + 8
+
+
+def test_an_unknown_layout_is_refused():
+    with pytest.raises(InvalidArgumentError, match="layout"):
+        rabitq(1, "columns")
+
+
+@pytest.mark.parametrize("feature", [None, "avx512vpopcntdq"])
+@pytest.mark.parametrize(
+    ("bits", "width", "planes"), [(1, 1, 4), (1, 6, 4), (1, 9, 4), (2, 3, 4), (3, 8, 8), (8, 2, 12)]
+)
+def test_weighted_bits_that_differ(rng, monkeypatch, feature, bits, width, planes):
+    monkeypatch.setattr("vecstore.kernels.intrinsics.memory.has_feature", lambda name: name == feature)
+    codes = rng.integers(0, 2**64, (5, bits * width + 1), dtype=np.uint64)
+    asked = rng.integers(0, 2**64, (3, planes * width), dtype=np.uint64)
+
+    def count(codes, row, planes, query, width):
+        return weighted_differing(codes, row, planes, query, width)
+
+    own = codes[3, :-1].reshape(bits, 1, width)
+    differing = np.bitwise_count(own ^ asked[2].reshape(1, planes, width)).sum(axis=2, dtype=np.int64)
+    weights = 2 ** (np.arange(bits)[:, None] + np.arange(planes))
+    compiled = numba.njit(count)
+    assert compiled(frozen(codes), 3, frozen(asked), 2, width) == (differing * weights).sum()
+
+
+@pytest.mark.parametrize(
+    "config", ["rabitq", {"scheme": "transformed", "transform": "pca:40", "inner": {"scheme": "rabitq"}}]
+)
+def test_codes_lie_row_by_row_where_there_is_a_graph(tmp_path, rng, config):
+    rows = reference.clustered(rng, 300, 48)
+    with vecstore.open(tmp_path) as db:
+        for index, layout in ((None, "auto"), (HnswConfig(min_rows=100), "rows")):
+            docs = db.create_collection(layout, dim=48, scheme=config, refine="int8", index=index)
+            docs.insert(np.arange(300), rows)
+            docs.optimize()
+            source = docs._views.current().sources[0].source
+            scheme = source.codes.scheme.to_dict()
+            assert scheme.get("inner", scheme).get("layout", "auto") == layout
+            found = docs.search(rows[:20], 1, ef=60)
+            assert (found.ids[:, 0] == np.arange(20)).mean() > 0.9
+
+
 class _Counting:
     """A finer scorer that counts what it is asked."""
 
@@ -258,6 +318,21 @@ def test_refining_stops_where_no_further_row_can_be_nearer(rng):
     np.testing.assert_array_equal(found, np.argsort(distances, axis=1)[:, :10])
     np.testing.assert_array_equal(near, np.sort(distances, axis=1)[:, :10])
     assert finer.asked < 4 * 250
+
+
+def test_refining_with_a_kernel_gives_the_same(rng):
+    rows, queries = reference.clustered(rng, 500, 24), reference.clustered(rng, 4, 24)
+    scorer = schemes.from_config("full").fit(rows).scorer(queries, Metric.L2)
+    distances = scanned(scorer, 4, 500)
+    bounds = distances - np.float32(2) * rng.random((4, 500)).astype(np.float32)
+    candidates = np.argsort(bounds, axis=1)[:, :300]
+    candidates[1, 40:] = -1
+    ascending = np.where(candidates < 0, np.float32(np.inf), np.take_along_axis(bounds, candidates, 1))
+    for k in (1, 10, 60):
+        found, near = refine_within(candidates, ascending, scorer, k)
+        expected, nearest = refine_within(candidates, ascending, _Counting(distances), k)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(near, nearest)
 
 
 def test_refining_few_or_no_candidates():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from vecstore.kernels.compiling import frozen
+from vecstore.kernels.distance import Operands, nearest_within
 from vecstore.kernels.scoring import Scorer
 from vecstore.kernels.topk import nearest_rows
 from vecstore.types import F32, I64
@@ -19,8 +21,8 @@ FIRST_MIN = 24
 def refine_within(rows: I64, bounds: F32, finer: Scorer, k: int) -> tuple[I64, F32]:
     """Give the k nearest of candidates by a finer scorer, which is asked only for those that can be among them.
 
-    Candidates are scored in the order of their bounds, in rounds, until the next bound is above the k-th distance: no
-    row after it can be nearer, if its bound holds.
+    Candidates are scored in the order of their bounds until the next bound is above the k-th distance: no row after it
+    can be nearer, if its bound holds. They go in rounds where no kernel computes the distances.
 
     Parameters
     ----------
@@ -40,6 +42,8 @@ def refine_within(rows: I64, bounds: F32, finer: Scorer, k: int) -> tuple[I64, F
     distances : float32[q, k]
         By the finer scorer; ``inf`` past the last.
     """
+    if finer.operands is not None:
+        return _one_by_one(rows, bounds, finer.operands, k)
     n_queries, width = rows.shape
     scored = np.full(rows.shape, -1, np.int64)
     distances = np.full(rows.shape, np.inf, np.float32)
@@ -55,3 +59,11 @@ def refine_within(rows: I64, bounds: F32, finer: Scorer, k: int) -> tuple[I64, F
             limits = np.partition(distances[:, :stop], k - 1, axis=1)[:, k - 1]
         start, step = stop, 2 * step
     return nearest_rows(scored, distances, k)
+
+
+def _one_by_one(rows: I64, bounds: F32, exact: Operands, k: int) -> tuple[I64, F32]:
+    """Score candidates as long as bounds say so."""
+    shape = (len(rows), k)
+    nearest, distances = np.empty(shape, np.int64), np.empty(shape, np.float32)
+    nearest_within(exact, frozen(rows), frozen(bounds), np.empty(shape, np.uint64), nearest, distances)
+    return nearest, distances

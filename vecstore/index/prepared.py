@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from vecstore.index.hnsw import Graph
 from vecstore.index.row_set import RowSet
 from vecstore.kernels.compiling import bound, frozen
-from vecstore.kernels.distance import Operands, gather, rerank
+from vecstore.kernels.distance import Operands, gather, nearest_within, rerank
 from vecstore.kernels.filtered_walk import beam_search_kept
 from vecstore.kernels.graph import beam_search
 from vecstore.kernels.topk import rank_own_rows
 from vecstore.types import F32, I64
 
-__all__ = ["PreparedScan", "PreparedSearch", "PreparedWalk", "Spares"]
+__all__ = ["Finish", "PreparedScan", "PreparedSearch", "PreparedWalk", "Spares"]
 
 #: Rows that are scanned at once: their distances take 64 KiB. Of more rows, preparing is no part of the time.
 SCANNED_AT_ONCE = 16_384
@@ -29,19 +29,35 @@ _Key = TypeVar("_Key")
 _Thing = TypeVar("_Thing")
 
 
+class Finish(NamedTuple):
+    """How the nearest of the rows that a search found are chosen.
+
+    Attributes
+    ----------
+    exact : Operands or None
+        Of finer distances; None where those of the search are kept.
+    bounds : Operands or None
+        Of what finer distances are hardly ever below, which decides how many rows get one; None where all do.
+    """
+
+    exact: Operands | None
+    bounds: Operands | None = None
+
+
 class _Found:
-    """Places for the rows that were found, nearest first, and for those of them that are nearest on a finer copy.
+    """Places for the rows that were found, nearest first, and for those of them that are nearest in the end.
 
     Parameters
     ----------
     n_rows : int
         Rows of the table.
-    exact : Operands or None
-        Of the finer distances; None where those of the search are kept.
+    finish : Finish
     depth : int
         Rows that are found.
     k : int
         Rows wanted, at most ``depth``.
+    by_bounds : bool
+        Whether rows are found by bounds already.
 
     Attributes
     ----------
@@ -51,19 +67,29 @@ class _Found:
         Likewise.
     """
 
-    def __init__(self, n_rows: int, exact: Operands | None, depth: int, k: int) -> None:
+    def __init__(self, n_rows: int, finish: Finish, depth: int, k: int, *, by_bounds: bool = False) -> None:
         self.rows, self.distances = np.empty((1, depth), np.int64), np.empty((1, depth), np.float32)
-        rows = frozen(self.rows)
-        scores = self.distances if exact is None else np.empty((1, depth), np.float32)
-        self._score = None if exact is None else bound(rerank, exact, rows, n_rows, scores)
         self._nearest = np.empty((1, k), np.int64), np.empty((1, k), np.float32)
-        self._rank = bound(rank_own_rows, frozen(scores), rows, np.empty((1, k), np.uint64), *self._nearest)
+        rows, scores, steps = frozen(self.rows), self.distances, []
+        keys = np.empty((1, k), np.uint64)
+        again = finish.bounds if finish.bounds is not None else finish.exact
+        if again is not None and not by_bounds:
+            scores = np.empty((1, depth), np.float32)
+            steps.append(bound(rerank, again, rows, n_rows, scores))
+        if finish.exact is None or finish.bounds is None:
+            steps.append(bound(rank_own_rows, frozen(scores), rows, keys, *self._nearest))
+        else:
+            if not by_bounds:
+                ranked = np.empty((1, depth), np.int64), np.empty((1, depth), np.float32)
+                steps.append(bound(rank_own_rows, frozen(scores), rows, np.empty((1, depth), np.uint64), *ranked))
+                rows, scores = frozen(ranked[0]), ranked[1]
+            steps.append(bound(nearest_within, finish.exact, rows, frozen(scores), keys, *self._nearest))
+        self._steps = tuple(steps)
 
     def nearest(self) -> tuple[I64, F32]:
         """Give the k nearest rows and their distances, in arrays of the caller's own."""
-        if self._score is not None:
-            self._score()
-        self._rank()
+        for step in self._steps:
+            step()
         rows, distances = self._nearest
         return rows.copy(), distances.copy()
 
@@ -77,17 +103,17 @@ class PreparedScan:
         Rows of the table.
     operands : Operands
         Of the scan.
-    exact : Operands or None
-        Of what the scan found; None where its own distances are kept.
+    finish : Finish
+        For what the scan found.
     depth : int
-        Rows that are scored again.
+        Rows that are looked at again.
     k : int
         Rows wanted, at most ``depth``.
     """
 
-    def __init__(self, n_rows: int, operands: Operands, exact: Operands | None, depth: int, k: int) -> None:
+    def __init__(self, n_rows: int, operands: Operands, finish: Finish, depth: int, k: int) -> None:
         self._operands = operands
-        self._found = _Found(n_rows, exact, depth, k)
+        self._found = _Found(n_rows, finish, depth, k, by_bounds=operands is finish.bounds)
         self._keys = np.empty((1, depth), np.uint64)
 
     def search(self, rows: I64) -> tuple[I64, F32]:
@@ -109,12 +135,12 @@ class PreparedWalk:
         Rows of the table.
     operands : Operands
         Of the walk.
-    exact : Operands or None
-        Of what the walk found; None where its own distances are kept.
+    finish : Finish
+        For what the walk found.
     ef : int
         Rows kept while walking.
     depth : int
-        Rows that are scored again, at most ``ef``.
+        Rows that are looked at again, at most ``ef``.
     k : int
         Rows wanted, at most ``depth``.
     least : int
@@ -126,7 +152,7 @@ class PreparedWalk:
         graph: Graph,
         n_rows: int,
         operands: Operands,
-        exact: Operands | None,
+        finish: Finish,
         *,
         ef: int,
         depth: int,
@@ -135,10 +161,10 @@ class PreparedWalk:
     ) -> None:
         self.least = least
         self._among = operands, graph.links, min(ef, n_rows)
-        self._found = found = _Found(n_rows, exact, depth, k)
+        self._found = found = _Found(n_rows, finish, depth, k)
         self._complete = np.ones(1, np.bool_)
         self._walk = bound(beam_search, *self._among, found.rows, found.distances)
-        self._scan_of = n_rows, operands, exact, depth, k
+        self._scan_of = n_rows, operands, finish, depth, k
 
     @cached_property
     def _scan(self) -> PreparedScan:

@@ -20,16 +20,18 @@ import numpy as np
 
 from vecstore.kernels.compiling import Int, class_of, inlined, kernel, overload
 from vecstore.kernels.intrinsics import TILE
-from vecstore.kernels.topk import push_block
+from vecstore.kernels.topk import FREE, distance_of, offer, push_block, sort_heap, unpack
 from vecstore.types import F32, I64, U64
 
 if TYPE_CHECKING:
-    from vecstore.kernels import hamming, int4, nibbles, numbers, part_sums, split
+    from vecstore.kernels import bit_rows, hamming, int4, nibbles, numbers, part_sums, split
 
 #: Queries scored together while a row is in cache.
 QUERY_GROUP = 16
 #: Rows between asking for a row and using it.
 ROWS_AHEAD = 16
+#: The same where each row decides whether the next is used.
+CANDIDATES_AHEAD = 4
 
 
 class Shifted(NamedTuple):
@@ -52,7 +54,7 @@ Operands: TypeAlias = (
     "numbers.OffsetL2 | numbers.CodesDot | numbers.CodesL2 | part_sums.TierSums | part_sums.PartSums | "
     "int4.HalvesDot | int4.HalvesL2 | int4.RoundedHalvesDot | int4.RoundedHalvesL2 | "
     "hamming.SignProducts | hamming.SignCounts | nibbles.NibbleSums | nibbles.NibbleSteps | nibbles.PlaneProducts | "
-    "nibbles.PlaneSteps | nibbles.PlaneBounds | split.SplitRows | Shifted"
+    "nibbles.PlaneSteps | nibbles.PlaneBounds | bit_rows.BitEstimates | bit_rows.BitBounds | split.SplitRows | Shifted"
 )
 
 
@@ -127,7 +129,7 @@ class _Tables(NamedTuple):
 @cache
 def _tables() -> _Tables:
     """Put the families' tables together, once a kernel has to be compiled; calling kernels needs none of them."""
-    from vecstore.kernels import hamming, int4, nibbles, numbers, part_sums, split
+    from vecstore.kernels import bit_rows, hamming, int4, nibbles, numbers, part_sums, split
 
     distances = {
         **numbers.DISTANCES,
@@ -135,6 +137,7 @@ def _tables() -> _Tables:
         **int4.DISTANCES,
         **nibbles.DISTANCES,
         **hamming.DISTANCES,
+        **bit_rows.DISTANCES,
         **split.DISTANCES,
         Shifted: _shifted,
     }
@@ -151,6 +154,7 @@ def _tables() -> _Tables:
             **numbers.PREFETCHES,
             **part_sums.PREFETCHES,
             **int4.PREFETCHES,
+            **bit_rows.PREFETCHES,
             **split.PREFETCHES,
             Shifted: _prefetch_inner,
         },
@@ -266,3 +270,46 @@ def rerank(operands: Operands, rows: I64, n_rows: int, out: F32) -> None:
         for place in range(width):
             row = rows[query, place]
             out[query, place] = distance(operands, query, row) if 0 <= row < n_rows else np.float32(np.inf)
+
+
+@kernel
+def nearest_within(operands: Operands, rows: I64, bounds: F32, heaps: U64, nearest: I64, distances: F32) -> None:
+    """Write the k nearest of candidates, of which those are scored whose bounds say that they can be among them.
+
+    Candidates are scored in order until a bound is above the k-th distance: no row after it is nearer, if its bound
+    holds.
+
+    Parameters
+    ----------
+    operands : Operands
+        Of the distances.
+    rows : int64[q, m]
+        Candidates, all inside the table; -1 for none.
+    bounds : float32[q, m]
+        What their distances are not below, ascending.
+    heaps : uint64[q, k]
+        Scratch.
+    nearest : int64[q, k]
+        Out: nearest first, the lower row first among equals; -1 past the last.
+    distances : float32[q, k]
+        Out: ``inf`` past the last.
+    """
+    width = rows.shape[1]
+    for query in range(len(rows)):
+        heap = heaps[query]
+        heap[:] = FREE
+        for place in range(min(width, CANDIDATES_AHEAD)):
+            if rows[query, place] >= 0:
+                prefetch(operands, rows[query, place])
+        for place in range(width):
+            # FREE reads as NaN, which nothing is above.
+            if bounds[query, place] > distance_of(heap[0]):
+                break
+            ahead = rows[query, min(place + CANDIDATES_AHEAD, width - 1)]
+            if ahead >= 0:
+                prefetch(operands, ahead)
+            row = rows[query, place]
+            if row >= 0:
+                offer(heap, distance(operands, query, row), row)
+        sort_heap(heap)
+    unpack(heaps, nearest, distances)

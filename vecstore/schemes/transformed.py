@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -144,6 +145,10 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
         within = TableShape(shape.rows, self.widths(shape.dim)[-1])
         inner = {f"{INNER}{name}": form for name, form in self.inner_scheme.array_forms(within).items()}
         return transform_forms(self.transforms, shape.dim) | inner
+
+    def for_walks(self) -> Scheme:
+        """Give the same transforms in front of the form of the codec that suits walks; see :meth:`Scheme.for_walks`."""
+        return msgspec.structs.replace(self, inner=self.inner_scheme.for_walks().to_dict())
 
     def check_collection(self, dim: int, metric: Metric) -> None:
         """Refuse transforms to more dimensions than there are, and ``unit`` where lengths count."""

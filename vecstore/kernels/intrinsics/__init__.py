@@ -50,6 +50,7 @@ load_word = intrinsic(_MEMORY, "load_word")
 not_above = intrinsic(_MEMORY, "not_above")
 prefetch_element = intrinsic(_MEMORY, "prefetch_element")
 prefetch_row = intrinsic(_MEMORY, "prefetch_row")
+weighted_differing = intrinsic(_MEMORY, "weighted_differing")
 panel_hits = intrinsic(_PANELS, "panel_hits")
 add_rows = intrinsic(_ROWS, "add_rows")
 copy_row = intrinsic(_ROWS, "copy_row")
@@ -102,4 +103,5 @@ __all__ = [
     "squared_distance",
     "squared_distance_tile",
     "sum_nibbles",
+    "weighted_differing",
 ]

@@ -24,6 +24,7 @@ from vecstore.kernels.intrinsics.emitting import (
     splat,
     steps,
     store,
+    tail_mask,
     vector_row,
 )
 from vecstore.kernels.intrinsics.sizes import CACHE_LINE, GLANCE
@@ -76,6 +77,77 @@ def count_differing(typingctx: Any, words: Any, block: Any, queries: Any, query:
         return context.get_dummy_value()
 
     return types.void(words, types.intp, queries, types.intp, counts), emit
+
+
+@intrinsic
+def weighted_differing(typingctx: Any, codes: Any, row: Any, planes: Any, query: Any, width: Any) -> Any:
+    """Give the sum of 2^(a + b) times the bits that differ between plane a of a row and plane b of a query.
+
+    Parameters
+    ----------
+    codes : uint64[n, A width + 1]
+        A planes of ``width`` words, and one word that does not matter.
+    planes : uint64[q, B width]
+        B is a multiple of 4.
+    """
+    together = 4
+
+    def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
+        own = row_of(context, builder, signature.args[0], args[0], args[1])
+        asked = row_of(context, builder, signature.args[2], args[2], args[3])
+        width, one = args[4], I64(1)
+        lanes = _WORDS if has_feature("avx512vpopcntdq") else 1
+        kind = I64 if lanes == 1 else ir.VectorType(I64, lanes)
+        zero = ir.Constant(kind, 0 if lanes == 1 else None)
+        total, shift, power = (cgutils.alloca_once_value(builder, I64(0)) for _ in range(3))
+        counts = [cgutils.alloca_once_value(builder, zero) for _ in range(together)]
+        groups = builder.mul(width, I64(together))
+        builder.store(I64(0), total)
+        builder.store(I64(0), shift)
+        with cgutils.for_range_slice(builder, I64(0), builder.sub(own.length, one), width, I64) as (start, _):
+            builder.store(builder.load(shift), power)
+            with cgutils.for_range_slice(builder, I64(0), asked.length, groups, I64) as (first, _):
+                for count in counts:
+                    builder.store(zero, count)
+                with steps(builder, width, lanes) as word:
+                    mask = None if lanes == 1 else tail_mask(builder, builder.sub(width, word), lanes)
+                    bits = _words(builder, own, builder.add(start, word), mask, lanes)
+                    for number, count in enumerate(counts):
+                        place = builder.add(builder.add(first, builder.mul(width, I64(number))), word)
+                        differing = builder.xor(bits, _words(builder, asked, place, mask, lanes))
+                        builder.store(builder.add(builder.load(count), _ones(builder, differing)), count)
+                weighted = builder.load(counts[0])
+                for number in range(1, together):
+                    power_of = ir.Constant(kind, number if lanes == 1 else [number] * lanes)
+                    weighted = builder.add(weighted, builder.shl(builder.load(counts[number]), power_of))
+                summed = builder.shl(_summed(builder, weighted, lanes), builder.load(power))
+                builder.store(builder.add(builder.load(total), summed), total)
+                builder.store(builder.add(builder.load(power), I64(together)), power)
+            builder.store(builder.add(builder.load(shift), one), shift)
+        return builder.load(total)
+
+    return types.intp(codes, types.intp, planes, types.intp, types.intp), emit
+
+
+def _words(builder: Builder, row: Row, offset: Value, mask: Value | None, lanes: int) -> Value:
+    """Emit the load of one word, or of a vector of those inside the mask."""
+    if lanes == 1:
+        return builder.load(builder.gep(row.address, [offset]))
+    return load(builder, row, offset, mask, lanes)
+
+
+def _ones(builder: Builder, bits: Value) -> Value:
+    """Emit the number of set bits of a word, or of each word of a vector."""
+    kind = bits.type
+    name = f"llvm.ctpop.v{kind.count}i64" if isinstance(kind, ir.VectorType) else "llvm.ctpop.i64"
+    return builder.call(declare(builder, name, kind, kind), [bits])
+
+
+def _summed(builder: Builder, value: Value, lanes: int) -> Value:
+    """Emit the sum of the lanes of a vector of words."""
+    if lanes == 1:
+        return value
+    return builder.call(declare(builder, f"llvm.vector.reduce.add.v{lanes}i64", I64, value.type), [value])
 
 
 @intrinsic
