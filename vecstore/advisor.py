@@ -41,6 +41,7 @@ from vecstore.advising import (
 from vecstore.config import HnswConfig, encode_json
 from vecstore.errors import BudgetInfeasible, InvalidArgumentError
 from vecstore.kernels.lengths import unit_rows
+from vecstore.schemes import from_config
 from vecstore.schemes.base import Scheme, TableShape
 from vecstore.schemes.checks import allowed_bytes
 from vecstore.types import F32, F64, Metric, as_count, as_matrix, as_metric, as_queries, as_recall
@@ -316,9 +317,9 @@ class _Search:
         )
 
     def _index(self, one: Candidate, limit: int | None) -> HnswConfig | None:
-        """Give a graph for codes of a byte a number or more, unless there is no room: coarser ones are for scans."""
+        """Give a graph for codes that walks are quick on, unless there is no room: others are for scans."""
         index = HnswConfig()
-        if one.memory_bytes < self._shape.dim:
+        if one.memory_bytes < self._shape.dim and not from_config(one.scheme).walks_quickly():
             return None
         needed = self._shape.rows * (one.memory_bytes + graph_bytes(index, self._shape.rows))
         return None if limit is not None and needed > limit else index

@@ -286,6 +286,7 @@ class Collection(Protocol):
         *,
         refine: str | dict[str, Any] | None = None,
         transform: str | None = None,
+        queries: Any = None,
         budget: float | int | None = None,
     ) -> CompressReport:
         """Encode all rows again with another scheme, switching at once when all are ready.
@@ -299,6 +300,9 @@ class Collection(Protocol):
             Scheme of the finer second copy used to re-rank; None for none.
         transform : str or None
             Transforms in front of the scheme, such as ``"centre|pca:192"``: short for the scheme ``transformed``.
+        queries : array_like, optional
+            float32[q, dim] of the kind that will be asked, some hundreds: ``pca`` then keeps what loses least of their
+            products with the rows, now and in later merges. Worth it where queries look unlike the rows.
         budget : float or int or None
             What all rows may take without the refine: a fraction of the float32 rows where it is a float in (0, 1],
             bytes where it is an int. What a segment has beside its rows, such as codebooks, is counted once, as for

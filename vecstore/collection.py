@@ -250,16 +250,17 @@ class EmbeddedCollection:
         *,
         refine: str | dict[str, Any] | None = None,
         transform: str | None = None,
+        queries: Any = None,
         budget: float | int | None = None,
     ) -> CompressReport:
         """Encode all rows again with another scheme, switching at once when all are ready."""
         self._refuse_readonly()
-        auto = as_auto(scheme, refine=refine, transform=transform, budget=budget)
+        auto = as_auto(scheme, refine=refine, transform=transform, queries=queries, budget=budget)
         if auto is not None:
             return self.maintenance.compress(self._decided(auto))
         dim, metric = self.config.dim, self.config.metric
         shape = TableShape(0 if budget is None else self.stats().rows, dim)
-        chosen = requested(scheme, transform=transform, budget=budget, shape=shape)
+        chosen = requested(scheme, transform=transform, queries=queries, budget=budget, shape=shape)
         changed = {
             "scheme": checked_scheme(chosen, dim, metric).to_dict(),
             "refine": None if refine is None else checked_scheme(schemes.from_config(refine), dim, metric).to_dict(),

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from vecstore.errors import InvalidArgumentError
+from vecstore.query_sketch import sketch_of
 from vecstore.types import MAX_DIM, Metric, as_count, as_metric, as_recall
 
 __all__ = [
@@ -158,12 +159,30 @@ def as_index(index: Any) -> HnswConfig | None:
     return HnswConfig.from_dict(index)
 
 
-def with_transform(scheme: str | dict[str, Any], transform: str | None) -> str | dict[str, Any]:
-    """Give the JSON config of a scheme with transforms in front of it; the scheme itself where there are none."""
+def with_transform(scheme: str | dict[str, Any], transform: str | None, queries: Any = None) -> str | dict[str, Any]:
+    """Give the JSON config of a scheme with transforms in front of it; the scheme itself where there are none.
+
+    Parameters
+    ----------
+    scheme : str or dict
+    transform : str or None
+    queries : array_like, optional
+        float32[q, dim] that the transforms are to suit.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There are queries and no transforms, or they are no queries.
+    """
     if transform is None:
+        if queries is not None:
+            raise InvalidArgumentError(
+                "queries: they shape the transform 'pca:K' in front of a scheme; pass transform= too", field="queries"
+            )
         return scheme
     inner = {"scheme": scheme} if isinstance(scheme, str) else scheme
-    return {"scheme": "transformed", "transform": transform, "inner": inner}
+    sketch = {} if queries is None else {"queries": sketch_of(queries)}
+    return {"scheme": "transformed", "transform": transform, "inner": inner, **sketch}
 
 
 class CollectionConfig(Config, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from vecstore.cli.target import Target, takes_store
         "vecstore compress ./store docs int8",
         "vecstore compress ./store docs int8 --refine float16",
         "vecstore compress ./store docs int8 --transform 'centre|pca:192' --refine float16",
+        "vecstore compress ./store docs int8 --transform pca:96 --queries queries.npy --refine int8",
     ),
 )
 @takes_store
@@ -24,6 +26,11 @@ from vecstore.cli.target import Target, takes_store
 @click.argument("scheme", type=SCHEME)
 @click.option("--refine", type=SCHEME, help="Scheme of the finer second copy that re-ranks.  [default: none]")
 @click.option("--transform", metavar="CHAIN", help="Transforms in front of it, e.g. 'centre|pca:192'.  [default: none]")
+@click.option(
+    "--queries",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Queries as for search, that pca is to suit.  [default: the rows alone]",
+)
 @click.option("--budget", type=BUDGET, help="Bytes, or a fraction of float32, that choose the parameters of SCHEME.")
 def compress_command(
     target: Target,
@@ -31,14 +38,20 @@ def compress_command(
     scheme: str | dict[str, Any],
     refine: str | dict[str, Any] | None,
     transform: str | None,
+    queries: Path | None,
     budget: float | int | None,
 ) -> None:
     """Encode all rows of COLLECTION again with SCHEME: a name, or its JSON config.
 
     Searches go on meanwhile and switch when all rows are ready.
     """
+    from vecstore.cli.readers import read_queries
+
+    asked = None if queries is None else read_queries(queries)
     with target.writing() as database:
-        report = database.collection(collection).compress(scheme, refine=refine, transform=transform, budget=budget)
+        report = database.collection(collection).compress(
+            scheme, refine=refine, transform=transform, queries=asked, budget=budget
+        )
     ratio = f" ({report.bytes_before / report.bytes_after:.2f} times smaller)" if report.bytes_after else ""
     cosine = "" if report.cosine is None else f", mean cosine {report.cosine:.4f}"
     click.echo(

@@ -188,12 +188,13 @@ class RemoteCollection:
         *,
         refine: str | dict[str, Any] | None = None,
         transform: str | None = None,
+        queries: Any = None,
         budget: float | int | None = None,
     ) -> CompressReport:
         """Encode all rows again with another scheme, switching at once when all are ready."""
         request = collections_pb2.CompressRequest(
             name=self._name,
-            scheme=scheme_to_message(with_transform(scheme, transform)),
+            scheme=scheme_to_message(with_transform(scheme, transform, queries)),
             refine=None if refine is None else scheme_to_message(refine),
         )
         set_budget(request, budget)

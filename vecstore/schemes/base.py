@@ -326,6 +326,10 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
         # Settings that do not fit the dimensions, such as parts that do not divide them, have no arrays.
         self.array_forms(TableShape(0, dim))
 
+    def walks_quickly(self) -> bool:
+        """Tell whether graph walks over codes of less than a byte a number are quick; codes of more are always."""
+        return False
+
     def for_walks(self) -> Scheme:
         """Give the form of the scheme that suits tables which graph walks go over; itself where there is one form."""
         return self

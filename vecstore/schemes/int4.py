@@ -55,6 +55,10 @@ class Int4(FixedSizeScheme, frozen=True, kw_only=True, tag="int4"):
 
     version: Literal[1] = 1
 
+    def walks_quickly(self) -> bool:
+        """Tell that they are: sums of integers; see :meth:`Scheme.walks_quickly`."""
+        return True
+
     def array_forms(self, shape: TableShape) -> dict[str, ArrayForm]:
         """Give ``codes``, ``offsets``, ``steps`` and ``centroid``."""
         return {

@@ -13,8 +13,9 @@ from vecstore.kernels.compiling import frozen
 from vecstore.schemes.base import Progress, TableShape
 from vecstore.schemes.checks import table_matrix
 from vecstore.schemes.pq import Pq
+from vecstore.schemes.principal import second_moments
 from vecstore.schemes.transformed import INNER, TransformedTable, named
-from vecstore.schemes.transforms import Projection, orthonormal_rows, second_moments
+from vecstore.schemes.transforms import Projection, orthonormal_rows
 from vecstore.types import F32, F64, ArrayForm
 
 __all__ = ["Opq", "dealt"]

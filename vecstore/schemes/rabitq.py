@@ -93,6 +93,10 @@ class Rabitq(Scheme, frozen=True, kw_only=True, tag="rabitq"):
     def _table(self) -> type[BlocksTable] | type[RowsTable]:
         return RowsTable if self.layout == "rows" else BlocksTable
 
+    def walks_quickly(self) -> bool:
+        """Tell that they are, with codes row by row; see :meth:`Scheme.walks_quickly`."""
+        return self.layout != "blocks"
+
     def for_walks(self) -> Scheme:
         """Give the scheme with its codes row by row, unless it says how they lie; see :meth:`Scheme.for_walks`."""
         return msgspec.structs.replace(self, layout="rows") if self.layout == "auto" else self

@@ -15,7 +15,12 @@ __all__ = ["requested"]
 
 
 def requested(
-    scheme: str | dict[str, Any], *, transform: str | None, budget: float | int | None = None, shape: TableShape
+    scheme: str | dict[str, Any],
+    *,
+    transform: str | None,
+    queries: Any = None,
+    budget: float | int | None = None,
+    shape: TableShape,
 ) -> Scheme:
     """Give the scheme that was asked for.
 
@@ -25,6 +30,8 @@ def requested(
         A name, or a JSON config. With a budget, the config may lack what the budget decides.
     transform : str or None
         A chain of transforms that goes in front of it; see :class:`~vecstore.schemes.transformed.Transformed`.
+    queries : array_like, optional
+        float32[q, dim] that the transforms are to suit.
     budget : float or int or None
         A fraction of the float32 rows where it is a float in (0, 1], absolute bytes where it is an int; None where the
         scheme has all its parameters.
@@ -38,7 +45,7 @@ def requested(
     BudgetInfeasible
         Carries the floor in bytes.
     """
-    config = with_transform(scheme, transform)
+    config = with_transform(scheme, transform, queries)
     if isinstance(config, str):
         config = {"scheme": config}
     if not isinstance(config, dict) or not isinstance(config.get("scheme"), str):

@@ -14,6 +14,7 @@ from vecstore.errors import BudgetInfeasible, InvalidArgumentError
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands, Shifted
 from vecstore.kernels.scoring import Scorer
+from vecstore.query_sketch import sketched_rows
 from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, CompressedTable, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import allowed_bytes, check_floor, queries_matrix, table_matrix
@@ -43,6 +44,9 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
         The chain, in order, such as ``"centre|pca:192|rotate"``.
     inner : dict
         JSON config of the codec behind it: a scheme that can be fitted to a matrix and has graph walks.
+    queries : str
+        What queries look like, as :func:`vecstore.query_sketch.sketch_of` says it: ``pca`` then keeps the directions
+        with which inner products lose least (:mod:`vecstore.schemes.principal`). Empty for the rows alone.
     version : int
         Version of this config.
 
@@ -63,12 +67,19 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
 
     transform: str
     inner: dict[str, Any]
+    queries: str = ""
     version: Literal[1] = 1
 
     def __post_init__(self) -> None:
-        """Check the chain and the inner config."""
+        """Check the chain, the inner config and the sketch."""
         super().__post_init__()
-        parse_transforms(self.transform)
+        transforms = parse_transforms(self.transform)
+        if self.queries:
+            sketched_rows(self.queries)
+            if all(step.name != "pca" for step in transforms):
+                raise InvalidArgumentError(
+                    f"queries: they shape 'pca:K', which is not in {self.transform!r}; leave them out", field="queries"
+                )
         capabilities = self.inner_scheme.capabilities
         if self.inner_scheme.name == self.name or not (capabilities.posthoc and capabilities.graph):
             raise InvalidArgumentError(
@@ -92,6 +103,17 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
     def widths(self, dim: int) -> list[int]:
         """Give the dimensions that reach each transform, and those that reach the codec."""
         return widths_of(self.transforms, dim)
+
+    def _asked(self, dim: int) -> F32 | None:
+        """Give the directions of the sketch, float32[m, dim]; None where there is none."""
+        if not self.queries:
+            return None
+        rows = sketched_rows(self.queries)
+        if rows.shape[1] != dim:
+            raise InvalidArgumentError(
+                f"queries: expected {dim} dimensions a row, got {rows.shape[1]}", field="queries"
+            )
+        return frozen(rows.astype(np.float32))
 
     @classmethod
     def plan(
@@ -146,6 +168,10 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
         inner = {f"{INNER}{name}": form for name, form in self.inner_scheme.array_forms(within).items()}
         return transform_forms(self.transforms, shape.dim) | inner
 
+    def walks_quickly(self) -> bool:
+        """Tell what the codec says; see :meth:`Scheme.walks_quickly`."""
+        return self.inner_scheme.walks_quickly()
+
     def for_walks(self) -> Scheme:
         """Give the same transforms in front of the form of the codec that suits walks; see :meth:`Scheme.for_walks`."""
         return msgspec.structs.replace(self, inner=self.inner_scheme.for_walks().to_dict())
@@ -153,6 +179,7 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
     def check_collection(self, dim: int, metric: Metric) -> None:
         """Refuse transforms to more dimensions than there are, and ``unit`` where lengths count."""
         widths = self.widths(dim)
+        self._asked(dim)
         if metric is not Metric.COSINE and any(step.name == "unit" for step in self.transforms):
             raise InvalidArgumentError(
                 f"transform: 'unit' drops the lengths of rows, which count for the metric {metric.value!r}; "
@@ -180,9 +207,11 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
         matrix = table_matrix(vectors)
         rows, steps = matrix, []
         self.widths(matrix.shape[1])
+        asked = self._asked(matrix.shape[1])
         for transform, salt in zip(self.transforms, salts_of(seed, len(self.transforms)), strict=True):
-            step = transform.fit(rows, salt)
+            step = transform.fit(rows, salt, asked)
             rows = step.encode(rows)
+            asked = None if asked is None else frozen(step.prepare(asked, squared=False)[0])
             steps.append(step)
         inner = self.inner_scheme.fit(rows, frequency=frequency, seed=seed, on_progress=on_progress)
         return TransformedTable(self, TableShape(*matrix.shape), tuple(steps), inner)

@@ -31,13 +31,12 @@ from vecstore.kernels.compiling import frozen
 from vecstore.kernels.hashing import derived_salts
 from vecstore.kernels.rotation import rotate, rotate_back
 from vecstore.schemes.checks import stored_array
+from vecstore.schemes.principal import principal_directions
 from vecstore.schemes.projected import products
-from vecstore.types import F32, F64, U64, ArrayForm
+from vecstore.types import F32, U64, ArrayForm
 
 __all__ = ["Projection", "Step", "Transform", "orthonormal_rows", "parse_transforms"]
 
-#: Rows whose products are added at a time in float64.
-_BLOCK_ROWS = 8192
 #: How far products of rows of a projection may be from 0 and 1; float32 leaves about 1e-7.
 _TOLERANCE = 1e-4
 
@@ -251,7 +250,7 @@ class _Kind:
     forms : callable
         (dimensions, number) -> type and shape of its arrays, by name.
     fit : callable
-        (rows, number, salt) -> step.
+        (rows, number, salt, directions of queries or None) -> step.
     open : callable
         (dimensions, number, arrays) -> step.
     """
@@ -259,7 +258,7 @@ class _Kind:
     counted: bool
     width: Callable[[int, int], int]
     forms: Callable[[int, int], dict[str, ArrayForm]]
-    fit: Callable[[F32, int, U64], Step]
+    fit: Callable[[F32, int, U64, F32 | None], Step]
     open: Callable[[int, int, Mapping[str, NDArray[Any]]], Step]
 
 
@@ -299,42 +298,42 @@ _KINDS = {
         counted=False,
         width=lambda dim, _: dim,
         forms=lambda dim, _: {"mean": ArrayForm(np.float32, (dim,))},
-        fit=lambda rows, _, __: Centre(frozen(_mean(rows))),
+        fit=lambda rows, _, __, ___: Centre(frozen(_mean(rows))),
         open=_open_centre,
     ),
     "pca": _Kind(
         counted=True,
         width=lambda _, number: number,
         forms=lambda dim, number: {"matrix": ArrayForm(np.float32, (number, dim))},
-        fit=lambda rows, number, _: Projection(_principal(rows, number)),
+        fit=lambda rows, number, _, asked: Projection(principal_directions(rows, number, asked)),
         open=_open_projection,
     ),
     "rotate": _Kind(
         counted=False,
         width=lambda dim, _: dim,
         forms=lambda _, __: {"salt": ArrayForm(np.uint64, (1,))},
-        fit=lambda _, __, salt: Rotation(frozen(salt)),
+        fit=lambda _, __, salt, ___: Rotation(frozen(salt)),
         open=_open_rotation,
     ),
     "truncate": _Kind(
         counted=True,
         width=lambda _, number: number,
         forms=lambda _, __: {},
-        fit=lambda rows, number, _: Prefix(number, rows.shape[1]),
+        fit=lambda rows, number, _, __: Prefix(number, rows.shape[1]),
         open=lambda dim, number, _: Prefix(number, dim),
     ),
     "unit": _Kind(
         counted=False,
         width=lambda dim, _: dim,
         forms=lambda _, __: {},
-        fit=lambda _, __, ___: Unit(),
+        fit=lambda _, __, ___, ____: Unit(),
         open=lambda _, __, ___: Unit(),
     ),
     "remove": _Kind(
         counted=True,
         width=lambda dim, _: dim,
         forms=lambda dim, number: {"directions": ArrayForm(np.float32, (number, dim))},
-        fit=lambda rows, number, _: Removal(_principal(rows, number)),
+        fit=lambda rows, number, _, __: Removal(principal_directions(rows, number)),
         open=_open_removal,
     ),
 }
@@ -373,9 +372,13 @@ class Transform:
         """Give type and shape of its arrays, by name, for rows of ``dim`` numbers."""
         return _KINDS[self.name].forms(dim, self.number)
 
-    def fit(self, rows: F32, salt: U64) -> Step:
-        """Fit it to float32[n, d]; ``salt`` uint64[1] is all that it may draw from."""
-        return _KINDS[self.name].fit(rows, self.number, salt)
+    def fit(self, rows: F32, salt: U64, asked: F32 | None = None) -> Step:
+        """Fit it to float32[n, d].
+
+        ``salt`` uint64[1] is all that it may draw from; ``asked`` float32[m, d] are the directions of a sketch of
+        queries as they reach it, where there is one.
+        """
+        return _KINDS[self.name].fit(rows, self.number, salt, asked)
 
     def open(self, dim: int, arrays: Mapping[str, NDArray[Any]]) -> Step:
         """Make the step of stored arrays.
@@ -424,25 +427,3 @@ def _mean(rows: F32) -> F32:
         return np.zeros(rows.shape[1], np.float32)
     mean: F32 = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean
-
-
-def _principal(rows: F32, count: int) -> F32:
-    """Give the ``count`` orthonormal directions that hold most of the squared lengths, frozen, the first the most.
-
-    They are eigenvectors of the second moments (of the covariance, behind ``centre``). Their signs are such that the
-    number of largest size is positive.
-    """
-    moments = second_moments(rows)
-    vectors = np.linalg.eigh(moments)[1][:, ::-1][:, :count].T
-    largest = np.abs(vectors).argmax(axis=1)
-    signs = np.where(vectors[np.arange(count), largest] < 0, -1, 1)
-    return frozen((vectors * signs[:, None]).astype(np.float32))
-
-
-def second_moments(rows: F32) -> F64:
-    """Give the sum of the outer products of float32[n, d] with themselves, float64[d, d]."""
-    total = np.zeros((rows.shape[1], rows.shape[1]))
-    for start in range(0, len(rows), _BLOCK_ROWS):
-        block = rows[start : start + _BLOCK_ROWS].astype(np.float64)
-        total += block.T @ block
-    return total
