@@ -43,12 +43,15 @@ class Effort(NamedTuple):
         Compare with every row on the finest copy.
     funnel : tuple of Stage
         Compare with every row by its first numbers, and with the best by more; dimensions ascend.
+    widened : bool
+        Whether ``ef`` is the settings', which must do for any number of hits: walks are widened where many are wanted.
     """
 
     ef: int | None = None
     recall: float | None = None
     exact: bool = False
     funnel: tuple[Stage, ...] = ()
+    widened: bool = False
 
     @classmethod
     def reaching(cls, recall: float) -> Effort:
@@ -59,7 +62,7 @@ class Effort(NamedTuple):
         """Give the effort for ``recall``, or else that of ``ef``, where this one says nothing."""
         if self.ef is not None or self.recall is not None or self.exact or self.funnel:
             return self
-        return Effort(ef=ef) if recall is None else Effort.reaching(recall)
+        return Effort(ef=ef, widened=True) if recall is None else Effort.reaching(recall)
 
 
 def as_effort(ef: Any, recall: Any, exact: bool, funnel: Any) -> Effort:

@@ -91,13 +91,13 @@ def _prepared_walk(
         return None
     finish = _finish(codes, finest, again=codes.traversal is not codes.operands)
     rough = finest is not codes and are_rough(source.codes)
-    depth = walk_depth(k, ef, rough=rough, bounded=finish.bounds is not None)
+    depth = k if finish.exact is None else walk_depth(k, ef, rough=rough, bounded=finish.bounds is not None)
     return PreparedWalk(
         source.graph,
         len(source),
         codes.traversal,
         finish,
-        ef=max(ef, depth),
+        ef=ef,
         depth=depth,
         k=k,
         least=max(depth, most_scanned(source.codes, ef, is_all=not is_filtered) + 1),

@@ -161,13 +161,14 @@ def _search_source(
         scan = scan_in_stages if effort.recall is None else scan_to_depth
         return scan(scorer, finer, len(queries), allowed.searched, k, depth)
     bounds = bounding(scorer) if finer is not scorer else None
+    is_final = finer is scorer and scorer.traversal is scorer.operands
     rough = finer is not scorer and are_rough(source.codes)
-    depth = min(walk_depth(k, ef, rough=rough, bounded=bounds is not None), allowed.count)
-    rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, max(ef, depth))
+    depth = k if is_final else min(walk_depth(k, ef, rough=rough, bounded=bounds is not None), allowed.count)
+    rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, ef)
     if bounds is not None:
         bounds.rerank(rows, distances)
         return refine_within(*nearest_rows(rows, distances, depth), finer, k)
-    if finer is scorer and scorer.traversal is scorer.operands:
+    if is_final:
         return nearest_rows(rows, distances, k)
     return scored_again(rows, finer, k)
 

@@ -49,7 +49,7 @@ def walk_width(source: RowSource, k: int, effort: Effort, *, is_filtered: bool) 
     if effort.exact or source.graph is None or not source.codes.scheme.capabilities.graph:
         return None
     if effort.recall is None:
-        return max(effort.ef or 1, k)
+        return max(effort.ef or 1, RERANK_FACTOR * k if effort.widened else k)
     measured = source.calibration.walk_effort(k, effort.recall) if source.calibration else None
     if measured is None:
         return None
@@ -71,14 +71,13 @@ def are_rough(codes: CompressedTable) -> bool:
 
 
 def walk_depth(k: int, ef: int, *, rough: bool, bounded: bool) -> int:
-    """Give how many rows that a graph walk of width ``ef`` found are scored again.
+    """Give how many rows that a graph walk of width ``ef``, at least ``k``, found are scored again.
 
     They are more where codes are rough, as far as the walk found them; bounds choose among all of them.
     """
-    wanted = max(RERANK_FACTOR * k, RERANK_MIN)
     if bounded:
-        return max(wanted, ef)
-    return max(wanted, min(ef, max(COARSE_FACTOR * k, COARSE_MIN))) if rough else wanted
+        return ef
+    return min(ef, max(COARSE_FACTOR * k, COARSE_MIN) if rough else max(RERANK_FACTOR * k, RERANK_MIN))
 
 
 def scan_depth(codes: CompressedTable, k: int, *, refined: bool) -> int:
