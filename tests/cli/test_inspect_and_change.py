@@ -66,6 +66,15 @@ def test_compress(run, store):
     assert run("compress", store, "docs", '{"scheme": "full"}').stdout.startswith("compressed 60 rows with full")
 
 
+def test_compress_for_queries(run, store, vectors, tmp_path):
+    np.save(tmp_path / "queries.npy", vectors[:9])
+    run("compress", store, "docs", "int8", "--transform", "pca:4", "--queries", tmp_path / "queries.npy")
+    with vecstore.open(store, "r") as database:
+        assert database.collection("docs").config.scheme["queries"].startswith("8:")
+    wrong = run("compress", store, "docs", "int8", "--queries", tmp_path / "queries.npy", code=1)
+    assert "pass transform" in wrong.stderr
+
+
 def test_optimize(run, store):
     run("delete", store, "docs", "--ids", "100,101", "--ids", "102")
     assert "57 rows, 1 to 1 segments, 3 deleted rows dropped" in run("optimize", store, "docs").stdout

@@ -19,6 +19,7 @@ from vecstore import (
     StoreClosed,
     StoreConfig,
     col,
+    schemes,
 )
 
 QUIET = StoreConfig(background=False)
@@ -433,6 +434,26 @@ def test_compress_switches_the_scheme_and_reports(docs):
     docs.insert([14], [[0.5, 0, 0]])
     docs.flush()
     assert {s["scheme"] for s in docs.stats().segments} == {"int8"}
+
+
+def test_transforms_go_on_suiting_queries_after_a_merge(db, rng):
+    docs = db.create_collection("suited", dim=12, metric="ip", index=None)
+    rows, queries = rng.standard_normal((200, 12)), rng.standard_normal((50, 12)) * np.linspace(0.01, 1, 12)
+    docs.insert(np.arange(100), rows[:100])
+    docs.compress("full", transform="pca:4", queries=queries)
+    sketch = docs.config.scheme["queries"]
+    docs.insert(np.arange(100, 200), rows[100:])
+    docs.optimize()
+    codes = docs._views.current().segments[0].source.codes
+    assert codes.scheme.queries == sketch
+    expected = schemes.from_config(docs.config.scheme).fit(rows.astype(np.float32))
+    np.testing.assert_array_equal(codes.lookup(np.arange(200)), expected.lookup(np.arange(200)))
+    for wrong in ({"transform": "centre"}, {}):
+        with pytest.raises(InvalidArgumentError, match="queries"):
+            docs.compress("full", queries=queries, **wrong)
+    with pytest.raises(InvalidArgumentError, match="queries"):
+        docs.compress("auto", queries=queries)
+    assert docs.config.scheme["queries"] == sketch
 
 
 @pytest.mark.parametrize("scheme", ["zip", {"scheme": "int8", "version": 9}, {}, None, 5])

@@ -9,10 +9,13 @@ import vecstore
 from tests import reference
 from tests.schemes.tables import unit_matrix
 from vecstore import HnswConfig, schemes
+from vecstore.config import with_transform
 from vecstore.errors import BudgetInfeasible, InvalidArgumentError
 from vecstore.kernels.lengths import unit_rows
 from vecstore.kernels.rotation import rotate, rotate_back
+from vecstore.query_sketch import moments_of, sketch_of, sketched_rows
 from vecstore.schemes.base import TableShape
+from vecstore.schemes.principal import principal_directions
 from vecstore.schemes.requested import requested
 from vecstore.schemes.transforms import parse_transforms
 from vecstore.types import Metric
@@ -30,6 +33,7 @@ def test_the_rotation_keeps_products_and_is_undone(rng, dim):
     np.testing.assert_allclose(turned @ turned.T, rows @ rows.T, atol=1e-5 * dim)
     back = turned.copy()
     rotate_back(back, np.uint64(7))
+    assert turned.tobytes() == reference.rotated(rows, np.uint64(7)).tobytes()
     assert back.tobytes() == reference.rotated_back(turned, np.uint64(7)).tobytes()
     np.testing.assert_allclose(back, rows, atol=1e-5)
 
@@ -64,6 +68,87 @@ def test_removed_directions_are_gone_and_unit_rows_have_length_one():
     assert np.abs(matrix @ removed.T).max() > 0.1
     cut = transformed("truncate:5|unit").fit(matrix).lookup(np.arange(90))
     np.testing.assert_allclose(cut[:, :5], unit_rows(np.ascontiguousarray(matrix[:, :5])), atol=1e-6)
+
+
+def lost_products(table, rows, queries):
+    return float((((table.lookup(np.arange(len(rows))) - rows) @ queries.T) ** 2).mean())
+
+
+@pytest.fixture
+def unlike(rng):
+    """Rows that vary most in the first dimensions, and queries that ask for the last ones."""
+    rows = (rng.standard_normal((500, 24)) * np.linspace(2, 1, 24)).astype(np.float32)
+    queries = (rng.standard_normal((300, 24)) * np.linspace(0.02, 1, 24) ** 2).astype(np.float32)
+    return rows, queries
+
+
+@pytest.mark.parametrize("chain", ["pca:6", "centre|pca:6", "rotate|pca:6", "truncate:20|pca:6"])
+def test_pca_keeps_what_queries_ask_for(unlike, chain):
+    rows, queries = unlike
+    sketch = sketch_of(queries[:150])
+    usual, suited = (
+        schemes.from_config({"scheme": "transformed", "transform": chain, "inner": {"scheme": "full"}, **more}).fit(
+            rows
+        )
+        for more in ({}, {"queries": sketch})
+    )
+    assert lost_products(suited, rows, queries[150:]) < 0.8 * lost_products(usual, rows, queries[150:])
+    asked = queries[150:]
+    distances = np.empty((150, 500), np.float32)
+    for metric in (Metric.L2, Metric.IP):
+        suited.scorer(asked, metric).scan(0, 500, distances)
+        expected = reference.distances(suited.lookup(np.arange(500)), asked, metric)
+        np.testing.assert_allclose(distances, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("count", [1, 5, 11])
+def test_directions_for_queries_lose_no_more_than_those_without(rng, count):
+    for _ in range(5):
+        rows, queries = rng.standard_normal((2, 90, 12)).astype(np.float32) * rng.random((2, 1, 12), np.float32)
+        sketch = sketched_rows(sketch_of(queries))
+        wanted, moments = moments_of(sketch), rows.astype(np.float64).T @ rows
+        losses = []
+        for asked in (None, sketch.astype(np.float32)):
+            kept = principal_directions(rows, count, asked).astype(np.float64)
+            np.testing.assert_allclose(kept @ kept.T, np.eye(count), atol=1e-5)
+            rest = np.eye(12) - kept.T @ kept
+            losses.append(np.trace(wanted @ rest @ moments @ rest))
+        assert losses[1] <= losses[0] * (1 + 1e-5)
+
+
+def test_a_sketch_holds_the_moments_of_queries(rng):
+    queries = (rng.standard_normal((400, 20)) * np.linspace(0, 2, 20)).astype(np.float32)
+    sketch = sketch_of(queries)
+    moments = queries.astype(np.float64).T @ queries
+    np.testing.assert_allclose(moments_of(sketched_rows(sketch)), moments / np.trace(moments), atol=1e-3)
+    many = (rng.standard_normal((400, 80)) * np.geomspace(1, 0.1, 80)).astype(np.float32)
+    assert sketched_rows(sketch_of(many)).shape == (32, 80)
+    assert np.trace(moments_of(sketched_rows(sketch_of(many)))) == pytest.approx(1)
+    assert len(sketch_of(many)) < 7_000
+    assert sketched_rows(sketch_of(np.ones(5))).shape[1] == 5
+
+
+@pytest.mark.parametrize("text", ["x", ":", "4:", "0:AAAA", "4:AAAA", "4:?", "-4:AAAAAAAAAAA=", "2:AHwAfA=="])
+def test_what_is_no_sketch(text):
+    with pytest.raises(InvalidArgumentError, match="queries"):
+        schemes.from_config(
+            {"scheme": "transformed", "transform": "pca:2", "inner": {"scheme": "full"}, "queries": text}
+        )
+
+
+def test_queries_that_shape_nothing_are_refused(rng):
+    queries = rng.standard_normal((5, 33)).astype(np.float32)
+    for wrong in (np.zeros((3, 33)), np.full((3, 33), np.nan), np.empty((0, 33)), "text", np.zeros((2, 2, 33))):
+        with pytest.raises(InvalidArgumentError, match="queries"):
+            with_transform("full", "pca:4", wrong)
+    with pytest.raises(InvalidArgumentError, match="pass transform"):
+        with_transform("full", None, queries)
+    with pytest.raises(InvalidArgumentError, match="shape 'pca:K'"):
+        schemes.from_config(with_transform("full", "centre|rotate", queries))
+    scheme = schemes.from_config(with_transform("full", "pca:4", queries))
+    scheme.check_collection(33, Metric.COSINE)
+    with pytest.raises(InvalidArgumentError, match="expected 34 dimensions a row, got 33"):
+        scheme.check_collection(34, Metric.COSINE)
 
 
 def test_the_seed_decides_the_rotation():

@@ -330,6 +330,17 @@ def test_flush_optimize_compress_and_stats(pair):
     assert far.stats() == near.stats()
 
 
+def test_queries_that_transforms_are_to_suit_reach_the_server(pair, rng):
+    near, far = pair
+    dim = near.config.dim
+    far.compress("int8", transform="pca:2", queries=rng.standard_normal((20, dim)))
+    assert near.config.scheme["transform"] == "pca:2"
+    assert near.config.scheme["queries"].startswith(f"{dim}:")
+    assert far.config == near.config
+    with pytest.raises(vecstore.InvalidArgumentError, match="queries"):
+        far.compress("int8", transform="pca:2", queries=rng.standard_normal((20, dim + 1)))
+
+
 def test_a_server_that_is_too_old_for_the_cosine_gives_none():
     message = report_to_message(vecstore.CompressReport(3, 20, 10, 0.5, 1.0))
     assert report_from_message(type(message).FromString(message.SerializeToString())).cosine is None
