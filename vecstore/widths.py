@@ -45,11 +45,15 @@ FILTERED_FACTOR = 2
 
 
 def walk_width(source: RowSource, k: int, effort: Effort, *, is_filtered: bool) -> int | None:
-    """Give the ef of a graph walk; None where there is no graph to walk, or nothing says how far."""
+    """Give the ef of a graph walk; None where there is no graph to walk, or nothing says how far.
+
+    An ef that a search gives is kept, but for filtered walks, which lose more with a small one.
+    """
     if effort.exact or source.graph is None or not source.codes.scheme.capabilities.graph:
         return None
     if effort.recall is None:
-        return max(effort.ef or 1, RERANK_FACTOR * k if effort.widened else k)
+        is_given = not (effort.widened or is_filtered)
+        return max(effort.ef or 1, k if is_given else max(RERANK_FACTOR * k, RERANK_MIN))
     measured = source.calibration.walk_effort(k, effort.recall) if source.calibration else None
     if measured is None:
         return None

@@ -440,7 +440,7 @@ def test_transforms_go_on_suiting_queries_after_a_merge(db, rng):
     docs = db.create_collection("suited", dim=12, metric="ip", index=None)
     rows, queries = rng.standard_normal((200, 12)), rng.standard_normal((50, 12)) * np.linspace(0.01, 1, 12)
     docs.insert(np.arange(100), rows[:100])
-    docs.compress("full", transform="pca:4", queries=queries)
+    docs.compress("full", transform="pca:4", queries=queries, refine="full")
     sketch = docs.config.scheme["queries"]
     docs.insert(np.arange(100, 200), rows[100:])
     docs.optimize()

@@ -37,7 +37,7 @@ def walked(monkeypatch):
         ("int8", "float16", 10, 5, (10, 10)),
         ("int8", "float16", 30, None, (60, 60)),
         ("int8", "float16", 10, None, (24, 40)),
-        ("int4", "int8", 10, 300, (100, 300)),
+        ("int4", "int8", 10, 200, (100, 200)),
         ("int4", "int8", 10, 20, (20, 20)),
         ("full", None, 10, 12, (10, 12)),
         ("full", None, 30, None, (30, 60)),
@@ -45,15 +45,28 @@ def walked(monkeypatch):
     ],
 )
 def test_walks_of_collections(tmp_path, walked, scheme, refine, k, ef, expected):
-    rows = reference.clustered(np.random.default_rng(1), N_ROWS, 16)
+    rows = reference.clustered(np.random.default_rng(1), N_ROWS, 32)
     with vecstore.open(tmp_path) as db:
         index = HnswConfig(M=8, ef_construction=40, ef=40, min_rows=100)
-        docs = db.create_collection("docs", dim=16, scheme=scheme, refine=refine, index=index)
+        docs = db.create_collection("docs", dim=32, scheme=scheme, refine=refine, index=index)
         docs.insert(np.arange(N_ROWS), rows)
         docs.optimize()
         walked.clear()
         docs.search(rows[:2], k, ef=ef)
     assert walked == [expected]
+
+
+def test_filtered_walks_are_wide_enough(tmp_path, walked):
+    rows = reference.clustered(np.random.default_rng(1), N_ROWS, 32)
+    with vecstore.open(tmp_path) as db:
+        index = HnswConfig(M=8, ef_construction=40, min_rows=100)
+        docs = db.create_collection("docs", dim=32, scheme="int8", refine="float16", index=index)
+        docs.insert(np.arange(N_ROWS), rows, {"even": [number % 2 == 0 for number in range(N_ROWS)]})
+        docs.optimize()
+        walked.clear()
+        docs.search(rows[:2], 10, ef=10, where="even = true")
+        docs.search(rows[:2], 15, ef=10, where="even = true")
+    assert walked == [(24, 24), (30, 30)]
 
 
 def test_what_is_scored_again_was_found():

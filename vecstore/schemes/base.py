@@ -326,7 +326,7 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
         # Settings that do not fit the dimensions, such as parts that do not divide them, have no arrays.
         self.array_forms(TableShape(0, dim))
 
-    def walks_quickly(self) -> bool:
+    def walks_quickly(self, dim: int) -> bool:  # noqa: ARG002
         """Tell whether graph walks over codes of less than a byte a number are quick; codes of more are always."""
         return False
 

@@ -23,6 +23,8 @@ __all__ = ["Rabitq"]
 
 #: Largest value: squared lengths of residuals in up to 65,536 dimensions must be finite.
 LARGEST = 1e16
+#: Bits a row from which on walks find their way without going several times as far as over finer codes.
+WALKED_BITS = 256
 #: Rows encoded between two reports of progress.
 _BLOCK_ROWS = 4096
 
@@ -93,9 +95,9 @@ class Rabitq(Scheme, frozen=True, kw_only=True, tag="rabitq"):
     def _table(self) -> type[BlocksTable] | type[RowsTable]:
         return RowsTable if self.layout == "rows" else BlocksTable
 
-    def walks_quickly(self) -> bool:
-        """Tell that they are, with codes row by row; see :meth:`Scheme.walks_quickly`."""
-        return self.layout != "blocks"
+    def walks_quickly(self, dim: int) -> bool:
+        """Tell that they are, with enough bits a row, one row after the other; see :meth:`Scheme.walks_quickly`."""
+        return self.layout != "blocks" and self.bits * dim >= WALKED_BITS
 
     def for_walks(self) -> Scheme:
         """Give the scheme with its codes row by row, unless it says how they lie; see :meth:`Scheme.for_walks`."""

@@ -168,9 +168,9 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
         inner = {f"{INNER}{name}": form for name, form in self.inner_scheme.array_forms(within).items()}
         return transform_forms(self.transforms, shape.dim) | inner
 
-    def walks_quickly(self) -> bool:
+    def walks_quickly(self, dim: int) -> bool:
         """Tell what the codec says; see :meth:`Scheme.walks_quickly`."""
-        return self.inner_scheme.walks_quickly()
+        return self.inner_scheme.walks_quickly(self.widths(dim)[-1])
 
     def for_walks(self) -> Scheme:
         """Give the same transforms in front of the form of the codec that suits walks; see :meth:`Scheme.for_walks`."""
