@@ -319,7 +319,7 @@ class _Search:
     def _index(self, one: Candidate, limit: int | None) -> HnswConfig | None:
         """Give a graph for codes that walks are quick on, unless there is no room: others are for scans."""
         index = HnswConfig()
-        if one.memory_bytes < self._shape.dim and not from_config(one.scheme).walks_quickly(self._shape.dim):
+        if not from_config(one.scheme).walks_quickly(self._shape):
             return None
         needed = self._shape.rows * (one.memory_bytes + graph_bytes(index, self._shape.rows))
         return None if limit is not None and needed > limit else index

@@ -236,8 +236,8 @@ class Collection(Protocol):
         where : str or Filter, optional
             Only rows that match, e.g. ``"lang = 'de' AND year >= 2015"``.
         ef : int, optional
-            Candidates kept by the graph search, at most 100,000; more is slower and finds more. Default: the
-            index's.
+            Candidates kept by the graph search, at most 100,000; more is slower and finds more. At least k, and where
+            rows are left out (a filter, deleted rows) at least 2 k and 24. Default: the index's, and at least that.
         recall : float, optional
             Share of the true ``k`` nearest to find, above 0 and at most 1, instead of ``ef`` or ``exact``: each segment
             goes as far as it was measured to need, on the safe side. What is not measured for that recall (rows that no
@@ -302,7 +302,7 @@ class Collection(Protocol):
             Transforms in front of the scheme, such as ``"centre|pca:192"``: short for the scheme ``transformed``.
         queries : array_like, optional
             float32[q, dim] of the kind that will be asked, some hundreds: ``pca`` then keeps what loses least of their
-            products with the rows, now and in later merges. Worth it where queries look unlike the rows.
+            products with the rows, now and in later merges. Worth it where queries look unlike the rows. Not for ``l2``.
         budget : float or int or None
             What all rows may take without the refine: a fraction of the float32 rows where it is a float in (0, 1],
             bytes where it is an int. What a segment has beside its rows, such as codebooks, is counted once, as for

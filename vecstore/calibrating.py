@@ -122,7 +122,7 @@ def _walk_curves(scorer: Scorer, finer: Scorer, graph: Graph, sample: _Sample, *
             break
         found = bypassing.search(scorer, len(sample.rows), ef + 1, ef + 1).rows
         for k, points in measured.items():
-            depth = k if is_exact else walk_depth(k, ef, rough=rough, bounded=bounded)
+            depth = walk_depth(k, ef, final=is_exact, rough=rough, bounded=bounded)
             if k <= ef:
                 points.append((ef, sample.recalls(found, k, depth)))
         if all(points and _is_enough(points[-1][1]) for points in measured.values()):

@@ -260,7 +260,8 @@ class EmbeddedCollection:
             return self.maintenance.compress(self._decided(auto))
         dim, metric = self.config.dim, self.config.metric
         shape = TableShape(0 if budget is None else self.stats().rows, dim)
-        chosen = requested(scheme, transform=transform, queries=queries, budget=budget, shape=shape)
+        walked = self.config.index is not None
+        chosen = requested(scheme, transform=transform, queries=queries, budget=budget, walked=walked, shape=shape)
         changed = {
             "scheme": checked_scheme(chosen, dim, metric).to_dict(),
             "refine": None if refine is None else checked_scheme(schemes.from_config(refine), dim, metric).to_dict(),

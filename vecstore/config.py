@@ -117,7 +117,7 @@ class HnswConfig(Config, frozen=True, kw_only=True):
     ef_construction : int
         Candidates kept while building.
     ef : int
-        Candidates kept while searching, when a search does not say.
+        Candidates kept while searching, when a search does not say; at least 2 k and 24 then.
     min_rows : int
         Segments with fewer rows get no graph: an exact scan is faster there.
     seed : int

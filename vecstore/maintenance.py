@@ -148,8 +148,8 @@ class Maintenance:
             for group in _groups(view):
                 is_whole = len(group) == 1 and group[0].live.count == len(group[0].source)
                 is_measured = _segment(group[0]).calibration is not None
-                if not is_whole or not is_measured or _lacks_graph(group[0], view.settings):
-                    # Where only the calibration is missing, the graph stays.
+                if not (is_whole and is_measured) or _lacks_graph(group[0], view.settings) or _walks_slowly(group[0]):
+                    # Where only the calibration or the form of the codes is missing, the graph stays.
                     self._rewrite(view, group, largest_graph(group, view.settings.index) if is_whole else None)
 
     def _rewrite(self, view: View, group: list[SourceView], previous: Previous | None) -> None:
@@ -349,6 +349,13 @@ def _lacks_graph(source: SourceView, settings: CollectionConfig) -> bool:
     index = settings.index
     enough = index is not None and source.live.count >= index.min_rows
     return enough and not graph_is_current(_segment(source).description.graph, index)
+
+
+def _walks_slowly(source: SourceView) -> bool:
+    """Tell whether a graph is over codes in a form that is not for walks, as older versions stored it."""
+    segment = _segment(source)
+    scheme = segment.codes.scheme
+    return segment.description.graph is not None and scheme.for_walks() != scheme
 
 
 def _segment(view: SourceView) -> Segment:

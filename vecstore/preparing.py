@@ -6,7 +6,7 @@ import numpy as np
 
 from vecstore.effort import Effort
 from vecstore.filters import Filter
-from vecstore.index.prepared import Finish, PreparedScan, PreparedSearch, PreparedWalk
+from vecstore.index.prepared import SCANNED_AT_ONCE, Finish, PreparedScan, PreparedSearch, PreparedWalk
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.scorer import bounding, coarse, quick, renewal, unchanged
@@ -91,7 +91,7 @@ def _prepared_walk(
         return None
     finish = _finish(codes, finest, again=codes.traversal is not codes.operands)
     rough = finest is not codes and are_rough(source.codes)
-    depth = k if finish.exact is None else walk_depth(k, ef, rough=rough, bounded=finish.bounds is not None)
+    depth = walk_depth(k, ef, final=finish.exact is None, rough=rough, bounded=finish.bounds is not None)
     return PreparedWalk(
         source.graph,
         len(source),
@@ -113,11 +113,14 @@ def _prepared_scan(source: RowSource, codes: Scorer, finest: Scorer, k: int, eff
     finish = _finish(codes, finest, again=first is not finest)
     if effort.recall is not None or finish.bounds is None:
         return PreparedScan(len(source), first.operands, Finish(finish.exact), max(depth, k), k)
-    return PreparedScan(len(source), finish.bounds, finish, bounded_depth(k), k)
+    return PreparedScan(len(source), finish.bounds, finish, min(bounded_depth(k), SCANNED_AT_ONCE), k)
 
 
 def _finish(codes: Scorer, finest: Scorer, *, again: bool) -> Finish:
-    """Give how the rows that were found are scored ``again``; where they are not, nothing is finer."""
+    """Give how the nearest of the rows that were found are chosen.
+
+    ``again`` says whether what found them is coarser than the distances of the codes.
+    """
     bounds = bounding(codes) if finest is not codes else None
     return Finish(
         finest.operands if again or finest is not codes else None, None if bounds is None else bounds.operands

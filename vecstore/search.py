@@ -163,7 +163,7 @@ def _search_source(
     bounds = bounding(scorer) if finer is not scorer else None
     is_final = finer is scorer and scorer.traversal is scorer.operands
     rough = finer is not scorer and are_rough(source.codes)
-    depth = k if is_final else min(walk_depth(k, ef, rough=rough, bounded=bounds is not None), allowed.count)
+    depth = min(walk_depth(k, ef, final=is_final, rough=rough, bounded=bounds is not None), allowed.count)
     rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, ef)
     if bounds is not None:
         bounds.rerank(rows, distances)

@@ -16,6 +16,8 @@ from vecstore.api import Collection
 from vecstore.config import HnswConfig, StoreConfig
 from vecstore.database import EmbeddedDatabase
 from vecstore.errors import InvalidArgumentError
+from vecstore.index.bounded import refine_within
+from vecstore.index.exact import exact_search
 from vecstore.kernels import code_cache
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import Scheme, TableShape
@@ -161,9 +163,21 @@ def _try(name: str, metric: Metric) -> None:
         docs.optimize()
         _search(docs, rows[:2])
         docs.get([1])
-    table = scheme.fit(rows)
-    for scorer in _scorers(table.scorer(rows[:2], metric)):
-        scorer.rerank(np.zeros((2, _K), np.int64), np.empty((2, _K), np.float32))
+    walked = scheme.for_walks()
+    for form in [scheme] if walked == scheme else [scheme, walked]:
+        _score(form.fit(rows).scorer(rows[:2], metric))
+
+
+def _score(scorer: Scorer) -> None:
+    """Use a scorer as the codes and as the finer copy of a collection do."""
+    candidates = np.zeros((2, _K), np.int64)
+    for one in _scorers(scorer):
+        one.rerank(candidates, np.empty((2, _K), np.float32))
+    bounds = bounding(scorer)
+    if bounds is not None:
+        for among in (_ROWS, np.arange(_K)):
+            exact_search(bounds, 2, among, _K)
+    refine_within(candidates, np.zeros((2, _K), np.float32), scorer, _K)
 
 
 def _search(docs: Collection, queries: F32) -> None:

@@ -47,7 +47,8 @@ FILTERED_FACTOR = 2
 def walk_width(source: RowSource, k: int, effort: Effort, *, is_filtered: bool) -> int | None:
     """Give the ef of a graph walk; None where there is no graph to walk, or nothing says how far.
 
-    An ef that a search gives is kept, but for filtered walks, which lose more with a small one.
+    An ef that a search gives is kept, but for walks that leave rows out, by a filter or because they are deleted: those
+    lose more with a small one.
     """
     if effort.exact or source.graph is None or not source.codes.scheme.capabilities.graph:
         return None
@@ -74,11 +75,14 @@ def are_rough(codes: CompressedTable) -> bool:
     return codes.nbytes < codes.shape.rows * codes.shape.dim
 
 
-def walk_depth(k: int, ef: int, *, rough: bool, bounded: bool) -> int:
-    """Give how many rows that a graph walk of width ``ef``, at least ``k``, found are scored again.
+def walk_depth(k: int, ef: int, *, final: bool, rough: bool, bounded: bool) -> int:
+    """Give how many rows that a graph walk of width ``ef``, at least ``k``, found are looked at again.
 
-    They are more where codes are rough, as far as the walk found them; bounds choose among all of them.
+    None but the k wanted where distances of the walk are ``final``. More where codes are ``rough``, as far as the walk
+    found them; where distances are ``bounded`` the bounds choose among all of them.
     """
+    if final:
+        return k
     if bounded:
         return ef
     return min(ef, max(COARSE_FACTOR * k, COARSE_MIN) if rough else max(RERANK_FACTOR * k, RERANK_MIN))

@@ -68,11 +68,14 @@ def test_compress(run, store):
 
 def test_compress_for_queries(run, store, vectors, tmp_path):
     np.save(tmp_path / "queries.npy", vectors[:9])
-    run("compress", store, "docs", "int8", "--transform", "pca:4", "--queries", tmp_path / "queries.npy")
+    with vecstore.open(store) as database:
+        database.create_collection("products", dim=8, metric="ip").insert(range(60), vectors)
+    asked = ("--transform", "pca:4", "--queries", tmp_path / "queries.npy")
+    run("compress", store, "products", "int8", *asked)
     with vecstore.open(store, "r") as database:
-        assert database.collection("docs").config.scheme["queries"].startswith("8:")
-    wrong = run("compress", store, "docs", "int8", "--queries", tmp_path / "queries.npy", code=1)
-    assert "pass transform" in wrong.stderr
+        assert database.collection("products").config.scheme["queries"].startswith("8:")
+    assert "pass transform" in run("compress", store, "products", "int8", *asked[2:], code=1).stderr
+    assert "'l2'" in run("compress", store, "docs", "int8", *asked, code=1).stderr
 
 
 def test_optimize(run, store):

@@ -20,7 +20,10 @@ import vecstore
 from vecstore.kernels.compiling import Kernel
 rows = np.random.default_rng(1).standard_normal((2_000, 24), np.float32)
 with vecstore.open(sys.argv[1]) as db:
-    docs = db.create_collection("docs", dim=24, metric="l2", index=vecstore.HnswConfig(min_rows=10))
+    scheme, refine = sys.argv[2:]
+    docs = db.create_collection(
+        "docs", dim=24, metric="l2", scheme=scheme, refine=refine or None, index=vecstore.HnswConfig(min_rows=10)
+    )
     docs.insert(np.arange(2_000), rows, {"year": np.arange(2_000)})
     docs.search(rows[0])
     docs.optimize()
@@ -35,16 +38,18 @@ print([k.name for k in kernels if isinstance(k, Kernel) and k.compiled])
 
 
 @pytest.mark.slow
-def test_afterwards_nothing_is_compiled(tmp_path):
+@pytest.mark.parametrize(("scheme", "refine"), [("full", ""), ("rabitq", "full")])
+def test_afterwards_nothing_is_compiled(tmp_path, scheme, refine):
     settings = {**os.environ, "VECSTORE_CACHE": str(tmp_path / "cache")}
 
     def run(*command):
         done = subprocess.run([sys.executable, *command], env=settings, check=True, capture_output=True, text=True)
         return done.stdout
 
-    report = run("-m", "vecstore", "warmup", "--scheme", "full", "--metric", "l2")
+    names = [argument for name in dict.fromkeys(("full", scheme)) for argument in ("--scheme", name)]
+    report = run("-m", "vecstore", "warmup", *names, "--metric", "l2")
     assert str(tmp_path / "cache" / "kernels") in report
-    assert run("-c", USE, str(tmp_path / "store")).strip() == "[]"
+    assert run("-c", USE, str(tmp_path / "store"), scheme, refine).strip() == "[]"
 
 
 def test_by_default_all_that_collections_can_have():

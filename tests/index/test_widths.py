@@ -71,6 +71,7 @@ def test_filtered_walks_are_wide_enough(tmp_path, walked):
 
 def test_what_is_scored_again_was_found():
     for ef in (10, 17, 40, 200, 1000):
-        assert walk_depth(10, ef, rough=False, bounded=False) == min(ef, 24)
-        assert walk_depth(10, ef, rough=True, bounded=False) == min(ef, 100)
-        assert walk_depth(10, ef, rough=True, bounded=True) == ef
+        assert walk_depth(10, ef, final=False, rough=False, bounded=False) == min(ef, 24)
+        assert walk_depth(10, ef, final=False, rough=True, bounded=False) == min(ef, 100)
+        assert walk_depth(10, ef, final=False, rough=True, bounded=True) == ef
+        assert walk_depth(10, ef, final=True, rough=True, bounded=True) == 10

@@ -11,14 +11,17 @@ import pytest
 import vecstore
 from tests import reference
 from vecstore import HnswConfig, schemes
-from vecstore.errors import InvalidArgumentError
+from vecstore.errors import BudgetInfeasible, InvalidArgumentError
 from vecstore.index.bounded import refine_within
 from vecstore.kernels import distance, nibble_spans, nibble_tables, nibbles, topk
 from vecstore.kernels import rabitq as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.intrinsics import weighted_differing
 from vecstore.kernels.lengths import unit_rows
+from vecstore.schemes.base import TableShape
 from vecstore.schemes.nibbles import blocked, rounded
+from vecstore.schemes.rabitq import Rabitq
+from vecstore.schemes.requested import requested
 from vecstore.schemes.scorer import bounding, coarse
 from vecstore.types import Metric
 
@@ -293,6 +296,81 @@ def test_codes_lie_row_by_row_where_there_is_a_graph(tmp_path, rng, config):
             assert scheme.get("inner", scheme).get("layout", "auto") == layout
             found = docs.search(rows[:20], 1, ef=60)
             assert (found.ids[:, 0] == np.arange(20)).mean() > 0.9
+
+
+@pytest.mark.parametrize("budget", [0.15, 0.25, 0.5])
+@pytest.mark.parametrize("chain", [None, "centre|pca:70"])
+def test_budgets_hold_for_the_form_that_walks_want(budget, chain):
+    shape = TableShape(2_000, 72)
+    allowed = int(budget * shape.float32_bytes)
+    scanned_form = requested("rabitq", transform=chain, budget=budget, shape=shape)
+    walked_form = requested("rabitq", transform=chain, budget=budget, walked=True, shape=shape).for_walks()
+    assert scanned_form.nbytes(shape) <= allowed
+    assert allowed / 2 < walked_form.nbytes(shape) <= allowed
+
+
+def test_a_budget_too_small_for_walks_says_what_they_need():
+    shape = TableShape(2_000, 65)
+    assert requested("rabitq", transform=None, budget=0.075, shape=shape).nbytes(shape) <= 0.075 * shape.float32_bytes
+    with pytest.raises(BudgetInfeasible) as raised:
+        requested("rabitq", transform=None, budget=0.075, walked=True, shape=shape)
+    floor = raised.value.floor
+    assert (
+        requested("rabitq", transform=None, budget=floor, walked=True, shape=shape).for_walks().nbytes(shape) == floor
+    )
+
+
+def test_segments_of_older_versions_get_the_form_for_walks_when_they_are_optimized(tmp_path, rng, monkeypatch):
+    rows = reference.clustered(rng, 300, 48)
+    with vecstore.open(tmp_path) as db:
+        docs = db.create_collection("docs", dim=48, scheme="rabitq", refine="int8", index=HnswConfig(min_rows=100))
+        docs.insert(np.arange(300), rows)
+        with monkeypatch.context() as patched:
+            patched.setattr(Rabitq, "for_walks", lambda self: self)
+            docs.optimize()
+        old = docs._views.current().segments[0].source
+        assert (old.codes.scheme.layout, old.graph is None) == ("auto", False)
+        before = docs.search(rows[:20], 3, ef=60)
+        docs.optimize()
+        new = docs._views.current().segments[0].source
+        assert new.codes.scheme.layout == "rows"
+        for array, other in zip(old.graph.arrays().values(), new.graph.arrays().values(), strict=True):
+            np.testing.assert_array_equal(array, other)
+        assert (docs.search(rows[:20], 3, ef=60).ids == before.ids).mean() > 0.9
+        generation = docs.stats().generation
+        docs.optimize()
+        assert docs.stats().generation == generation
+        assert db.verify() == []
+        # Rows in blocks, not merged yet, beside rows one after the other.
+        docs.insert(np.arange(300, 400), reference.clustered(rng, 100, 48))
+        docs.flush()
+        found = docs.search(docs.get([350])[0].vector, 1)
+        assert found.ids.tolist() == [[350]]
+
+
+@pytest.mark.parametrize(
+    ("config", "dim", "is_quick"),
+    [
+        ({"scheme": "int8"}, 384, True),
+        ({"scheme": "int4"}, 384, True),
+        ({"scheme": "rabitq"}, 384, False),
+        ({"scheme": "rabitq", "layout": "rows"}, 384, True),
+        ({"scheme": "rabitq", "layout": "rows"}, 100, False),
+        ({"scheme": "rabitq", "layout": "rows", "bits": 4}, 100, True),
+        ({"scheme": "binary"}, 384, False),
+        ({"scheme": "transformed", "transform": "pca:96", "inner": {"scheme": "int8"}}, 384, True),
+        ({"scheme": "transformed", "transform": "pca:96", "inner": {"scheme": "rabitq", "layout": "rows"}}, 384, False),
+    ],
+)
+def test_which_codes_walks_are_quick_on(config, dim, is_quick):
+    assert schemes.from_config(config).walks_quickly(TableShape(1_000, dim)) is is_quick
+
+
+def test_queries_near_zero_have_estimates_near_zero():
+    rows = np.random.default_rng(0).standard_normal((50, 64)).astype(np.float32)
+    for size in (1e-30, 1e-40):
+        found = scanned(rabitq(1, "rows").fit(rows).scorer(rows[:3] * np.float32(size), Metric.IP), 3, 50)
+        assert np.abs(found).max() <= 1e3 * size
 
 
 class _Counting:

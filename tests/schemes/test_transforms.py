@@ -13,7 +13,7 @@ from vecstore.config import with_transform
 from vecstore.errors import BudgetInfeasible, InvalidArgumentError
 from vecstore.kernels.lengths import unit_rows
 from vecstore.kernels.rotation import rotate, rotate_back
-from vecstore.query_sketch import moments_of, sketch_of, sketched_rows
+from vecstore.query_sketch import opened_sketch, sketch_of
 from vecstore.schemes.base import TableShape
 from vecstore.schemes.principal import principal_directions
 from vecstore.schemes.requested import requested
@@ -105,14 +105,14 @@ def test_pca_keeps_what_queries_ask_for(unlike, chain):
 def test_directions_for_queries_lose_no_more_than_those_without(rng, count):
     for _ in range(5):
         rows, queries = rng.standard_normal((2, 90, 12)).astype(np.float32) * rng.random((2, 1, 12), np.float32)
-        sketch = sketched_rows(sketch_of(queries))
-        wanted, moments = moments_of(sketch), rows.astype(np.float64).T @ rows
+        sketch = opened_sketch(sketch_of(queries))
+        moments = rows.astype(np.float64).T @ rows
         losses = []
-        for asked in (None, sketch.astype(np.float32)):
-            kept = principal_directions(rows, count, asked).astype(np.float64)
+        for known in (None, sketch):
+            kept = principal_directions(rows, count, known).astype(np.float64)
             np.testing.assert_allclose(kept @ kept.T, np.eye(count), atol=1e-5)
             rest = np.eye(12) - kept.T @ kept
-            losses.append(np.trace(wanted @ rest @ moments @ rest))
+            losses.append(np.trace(sketch.moments @ rest @ moments @ rest))
         assert losses[1] <= losses[0] * (1 + 1e-5)
 
 
@@ -120,12 +120,15 @@ def test_a_sketch_holds_the_moments_of_queries(rng):
     queries = (rng.standard_normal((400, 20)) * np.linspace(0, 2, 20)).astype(np.float32)
     sketch = sketch_of(queries)
     moments = queries.astype(np.float64).T @ queries
-    np.testing.assert_allclose(moments_of(sketched_rows(sketch)), moments / np.trace(moments), atol=1e-3)
+    np.testing.assert_allclose(opened_sketch(sketch).moments, moments / np.trace(moments), atol=1e-3)
     many = (rng.standard_normal((400, 80)) * np.geomspace(1, 0.1, 80)).astype(np.float32)
-    assert sketched_rows(sketch_of(many)).shape == (32, 80)
-    assert np.trace(moments_of(sketched_rows(sketch_of(many)))) == pytest.approx(1)
+    opened = opened_sketch(sketch_of(many))
+    assert opened.directions.shape == (32, 80)
+    assert opened.rest > 0
+    assert np.trace(opened.moments) == pytest.approx(1)
     assert len(sketch_of(many)) < 7_000
-    assert sketched_rows(sketch_of(np.ones(5))).shape[1] == 5
+    for few in (np.ones(5), [1.0, 2, 0, 0, 1], np.full((9_000, 5), 1e-30)):
+        assert opened_sketch(sketch_of(few)).directions.shape[1] == 5
 
 
 @pytest.mark.parametrize("text", ["x", ":", "4:", "0:AAAA", "4:AAAA", "4:?", "-4:AAAAAAAAAAA=", "2:AHwAfA=="])
@@ -138,7 +141,14 @@ def test_what_is_no_sketch(text):
 
 def test_queries_that_shape_nothing_are_refused(rng):
     queries = rng.standard_normal((5, 33)).astype(np.float32)
-    for wrong in (np.zeros((3, 33)), np.full((3, 33), np.nan), np.empty((0, 33)), "text", np.zeros((2, 2, 33))):
+    for wrong in (
+        np.zeros((3, 33)),
+        np.full((3, 33), np.nan),
+        np.empty((0, 33)),
+        "text",
+        np.zeros((2, 2, 33)),
+        [[1], [2, 3]],
+    ):
         with pytest.raises(InvalidArgumentError, match="queries"):
             with_transform("full", "pca:4", wrong)
     with pytest.raises(InvalidArgumentError, match="pass transform"):
@@ -149,6 +159,20 @@ def test_queries_that_shape_nothing_are_refused(rng):
     scheme.check_collection(33, Metric.COSINE)
     with pytest.raises(InvalidArgumentError, match="expected 34 dimensions a row, got 33"):
         scheme.check_collection(34, Metric.COSINE)
+    with pytest.raises(InvalidArgumentError, match=r"queries: .* 'l2'"):
+        scheme.check_collection(33, Metric.L2)
+
+
+def test_what_queries_ask_of_dimensions_that_are_cut_away_does_not_count(rng):
+    rows = rng.standard_normal((400, 24)).astype(np.float32)
+    queries = rng.standard_normal((200, 24)).astype(np.float32)
+    queries[:, :10] *= 0.01
+    queries[:, 20:] *= 50  # cut away by the chain
+    config = {"scheme": "transformed", "transform": "truncate:20|pca:10", "inner": {"scheme": "full"}}
+    suited = schemes.from_config({**config, "queries": sketch_of(queries)}).fit(rows)
+    rows[:, 20:] = 0
+    usual = schemes.from_config(config).fit(rows)
+    assert lost_products(suited, rows, queries) < 0.1 * lost_products(usual, rows, queries)
 
 
 def test_the_seed_decides_the_rotation():

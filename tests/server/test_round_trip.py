@@ -330,15 +330,15 @@ def test_flush_optimize_compress_and_stats(pair):
     assert far.stats() == near.stats()
 
 
-def test_queries_that_transforms_are_to_suit_reach_the_server(pair, rng):
-    near, far = pair
-    dim = near.config.dim
-    far.compress("int8", transform="pca:2", queries=rng.standard_normal((20, dim)))
+def test_queries_that_transforms_are_to_suit_reach_the_server(remote, store, rng):
+    far = remote.create_collection("suited", dim=DIM, metric="ip")
+    near = store.collection("suited")
+    far.compress("int8", transform="pca:2", queries=rng.standard_normal((20, DIM)))
     assert near.config.scheme["transform"] == "pca:2"
-    assert near.config.scheme["queries"].startswith(f"{dim}:")
+    assert near.config.scheme["queries"].startswith(f"{DIM}:")
     assert far.config == near.config
     with pytest.raises(vecstore.InvalidArgumentError, match="queries"):
-        far.compress("int8", transform="pca:2", queries=rng.standard_normal((20, dim + 1)))
+        far.compress("int8", transform="pca:2", queries=rng.standard_normal((20, DIM + 1)))
 
 
 def test_a_server_that_is_too_old_for_the_cosine_gives_none():

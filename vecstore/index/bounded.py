@@ -43,7 +43,7 @@ def refine_within(rows: I64, bounds: F32, finer: Scorer, k: int) -> tuple[I64, F
         By the finer scorer; ``inf`` past the last.
     """
     if finer.operands is not None:
-        return _one_by_one(rows, bounds, finer.operands, k)
+        return _in_turn(rows, bounds, finer.operands, k)
     n_queries, width = rows.shape
     scored = np.full(rows.shape, -1, np.int64)
     distances = np.full(rows.shape, np.inf, np.float32)
@@ -61,7 +61,7 @@ def refine_within(rows: I64, bounds: F32, finer: Scorer, k: int) -> tuple[I64, F
     return nearest_rows(scored, distances, k)
 
 
-def _one_by_one(rows: I64, bounds: F32, exact: Operands, k: int) -> tuple[I64, F32]:
+def _in_turn(rows: I64, bounds: F32, exact: Operands, k: int) -> tuple[I64, F32]:
     """Score candidates as long as bounds say so."""
     shape = (len(rows), k)
     nearest, distances = np.empty(shape, np.int64), np.empty(shape, np.float32)

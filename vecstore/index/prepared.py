@@ -20,7 +20,7 @@ from vecstore.kernels.graph import beam_search
 from vecstore.kernels.topk import rank_own_rows
 from vecstore.types import F32, I64
 
-__all__ = ["Finish", "PreparedScan", "PreparedSearch", "PreparedWalk", "Spares"]
+__all__ = ["SCANNED_AT_ONCE", "Finish", "PreparedScan", "PreparedSearch", "PreparedWalk", "Spares"]
 
 #: Rows that are scanned at once: their distances take 64 KiB. Of more rows, preparing is no part of the time.
 SCANNED_AT_ONCE = 16_384

@@ -16,14 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vecstore.kernels.compiling import Int, inlined, kernel
-from vecstore.kernels.intrinsics import bits_float, dot, prefetch_row, weighted_differing
+from vecstore.kernels.intrinsics import PLANES, bits_float, dot, prefetch_row, weighted_differing
 from vecstore.kernels.nibble_spans import stepped
 from vecstore.kernels.nibbles import estimated
 from vecstore.kernels.rotation import rotate
 from vecstore.types import F32, I32, I64, U64
 
-#: Planes of a query that are counted together; their number is a multiple.
-TOGETHER = 4
 #: Bits by which queries are at least finer than rows, so that rounding them adds little to the error of the rows.
 FINER_BITS = 2
 
@@ -66,7 +64,7 @@ class BitBounds(NamedTuple):
     ----------
     estimates : BitEstimates
     residuals : float32[n]
-        How far each decoded row is from the row.
+        |scale v - r| of each row: how far what products are computed with is from the residual.
     slacks, roughs : float32[q]
         How much the estimate may be off for each unit of the residual, and of the scale.
     """
@@ -79,7 +77,7 @@ class BitBounds(NamedTuple):
 
 def query_planes(bits: int) -> int:
     """Give the bits that queries are rounded to for rows of ``bits`` bits a number."""
-    return -(-(bits + FINER_BITS) // TOGETHER) * TOGETHER
+    return -(-(bits + FINER_BITS) // PLANES) * PLANES
 
 
 @inlined
@@ -123,19 +121,21 @@ def rotate_and_round(
         Out.
     """
     dim = rest.shape[1]
-    finer = planes.shape[1] // width
-    top = (1 << finer) - 1
+    query_bits = planes.shape[1] // width
+    top = (1 << query_bits) - 1
     rotate(rest, salt)
     planes[:] = 0
     for query in range(len(rest)):
         largest = np.float32(0)
         for column in range(dim):
             largest = max(largest, abs(rest[query, column]))
-        factor = np.float32(top) / (np.float32(2) * largest) if largest > 0 else np.float32(0)
+        # Numbers so small that their inverse is infinite count as zeros.
+        factor = np.float32(top) / (np.float32(2) * largest)
+        factor = factor if factor < np.inf else np.float32(0)
         for column in range(dim):
             number = min(np.int64(rest[query, column] * factor + np.float32((top + 1) // 2)), np.int64(top))
             word, bit = column >> 6, np.uint64(column & 63)
-            for plane in range(finer):
+            for plane in range(query_bits):
                 planes[query, plane * width + word] |= np.uint64((number >> plane) & 1) << bit
         step = np.float32(2) * largest / np.float32(top)
         steps[query] = -step

@@ -326,9 +326,9 @@ class Scheme(Config, frozen=True, kw_only=True, tag_field="scheme", metaclass=_S
         # Settings that do not fit the dimensions, such as parts that do not divide them, have no arrays.
         self.array_forms(TableShape(0, dim))
 
-    def walks_quickly(self, dim: int) -> bool:  # noqa: ARG002
-        """Tell whether graph walks over codes of less than a byte a number are quick; codes of more are always."""
-        return False
+    def walks_quickly(self, shape: TableShape) -> bool:
+        """Tell whether graph walks over a table are quick; by default, where its codes have a byte a number or more."""
+        return self.nbytes(shape) >= shape.rows * shape.dim
 
     def for_walks(self) -> Scheme:
         """Give the form of the scheme that suits tables which graph walks go over; itself where there is one form."""

@@ -55,7 +55,7 @@ class Int4(FixedSizeScheme, frozen=True, kw_only=True, tag="int4"):
 
     version: Literal[1] = 1
 
-    def walks_quickly(self, dim: int) -> bool:  # noqa: ARG002
+    def walks_quickly(self, shape: TableShape) -> bool:  # noqa: ARG002
         """Tell that they are: sums of integers; see :meth:`Scheme.walks_quickly`."""
         return True
 

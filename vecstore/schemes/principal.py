@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from vecstore.kernels.compiling import frozen
-from vecstore.query_sketch import moments_of
+from vecstore.query_sketch import Sketch
 from vecstore.types import F32, F64
 
 __all__ = ["principal_directions", "second_moments"]
@@ -23,27 +23,28 @@ _BLOCK_ROWS = 8192
 _PARTS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 
 
-def principal_directions(rows: F32, count: int, asked: F32 | None = None) -> F32:
+def principal_directions(rows: F32, count: int, sketch: Sketch | None = None) -> F32:
     """Give ``count`` orthonormal directions of ``rows`` float32[n, d], frozen, the most important first.
 
     Without queries, those that hold most of the squared lengths (of the variance, behind ``centre``): the leading
-    eigenvectors of the second moments. With queries, the leading eigenvectors of a mixture of the moments of rows and
-    queries, both of trace 1; of the mixtures tried it is the one with which inner products lose least. With R what a
-    projection takes away, that loss is the mean square of <q, R x> = tr(Q R X R), for moments Q of queries and X of
-    rows. So it is never more than without queries.
+    eigenvectors of the second moments. With a sketch of queries, the leading eigenvectors of a mixture of the moments
+    of rows and queries, both of trace 1; of the mixtures tried it is the one with which inner products lose least. With
+    R what a projection takes away, that loss is the mean square of <q, R x> = tr(Q R X R), for moments Q of queries and
+    X of rows. So for queries as sketched it is never more than without.
 
     Parameters
     ----------
     rows : float32[n, d]
     count : int
-    asked : float32[m, d], optional
-        The directions of a sketch of queries; see :mod:`vecstore.query_sketch`.
+    sketch : Sketch, optional
+        Of queries.
     """
     moments = second_moments(rows)
     total = float(np.trace(moments))
-    if asked is None or total == 0:
+    if sketch is None or total == 0:
         return _leading(moments, count)
-    held, wanted = moments / total, moments_of(asked.astype(np.float64))
+    held, wanted = moments / total, sketch.moments
+    wanted /= np.trace(wanted) or 1.0
     tried = [_leading((1 - part) * held + part * wanted, count) for part in _PARTS]
     return min(tried, key=lambda directions: _loss(directions, held, wanted))
 

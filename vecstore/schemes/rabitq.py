@@ -68,6 +68,9 @@ class Rabitq(Scheme, frozen=True, kw_only=True, tag="rabitq"):
     )
     row_arrays: ClassVar[tuple[str, ...]] = ("scales", "norms")
 
+    #: As rows for graphs, and in blocks for scans.
+    advised: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"layout": "rows"})
+
     bits: int = 1
     layout: Literal["auto", "blocks", "rows"] = "auto"
     version: Literal[1] = 1
@@ -95,9 +98,9 @@ class Rabitq(Scheme, frozen=True, kw_only=True, tag="rabitq"):
     def _table(self) -> type[BlocksTable] | type[RowsTable]:
         return RowsTable if self.layout == "rows" else BlocksTable
 
-    def walks_quickly(self, dim: int) -> bool:
-        """Tell that they are, with enough bits a row, one row after the other; see :meth:`Scheme.walks_quickly`."""
-        return self.layout != "blocks" and self.bits * dim >= WALKED_BITS
+    def walks_quickly(self, shape: TableShape) -> bool:
+        """Tell that they are over enough bits a row, one row after the other; see :meth:`Scheme.walks_quickly`."""
+        return self.layout == "rows" and self.bits * shape.dim >= WALKED_BITS
 
     def for_walks(self) -> Scheme:
         """Give the scheme with its codes row by row, unless it says how they lie; see :meth:`Scheme.for_walks`."""
@@ -136,17 +139,18 @@ class Rabitq(Scheme, frozen=True, kw_only=True, tag="rabitq"):
         mean = matrix.mean(axis=0, dtype=np.float64) if len(matrix) else np.zeros(shape.dim)
         centroid = frozen(mean.astype(np.float32))
         scales, norms = np.empty(shape.rows, np.float32), np.empty(shape.rows, np.float32)
-        packed = [self._table.packed(np.empty((0, shape.dim), np.uint8), self.bits)]
+        width = self._table.packed(np.empty((0, shape.dim), np.uint8), self.bits).shape[1]
+        packed = np.empty((shape.rows, width), np.uint8)
         for start in range(0, shape.rows, _BLOCK_ROWS):
             part = slice(start, min(start + _BLOCK_ROWS, shape.rows))
             residuals = matrix[part] - centroid
             rotate(residuals, salt[0])
             numbers = np.empty(residuals.shape, np.uint8)
             kernels.nearest_numbers(residuals, self.bits, numbers, scales[part], norms[part])
-            packed.append(self._table.packed(numbers, self.bits))
+            packed[part] = self._table.packed(numbers, self.bits)
             if on_progress is not None:
                 on_progress(part.stop, shape.rows)
-        arrays = self._table.joined(np.concatenate(packed), scales, norms)
+        arrays = self._table.joined(packed, scales, norms)
         return self.open(shape, {**arrays, "centroid": centroid, "salt": salt})
 
     def open(self, shape: TableShape, arrays: Mapping[str, NDArray[Any]]) -> BlocksTable | RowsTable:

@@ -7,9 +7,10 @@ from typing import Any
 from msgspec import structs
 
 from vecstore.config import with_transform
-from vecstore.errors import InvalidArgumentError
+from vecstore.errors import BudgetInfeasible, InvalidArgumentError
 from vecstore.schemes import Scheme, from_config, get, names
 from vecstore.schemes.base import TableShape
+from vecstore.schemes.checks import allowed_bytes, check_floor
 
 __all__ = ["requested"]
 
@@ -20,6 +21,7 @@ def requested(
     transform: str | None,
     queries: Any = None,
     budget: float | int | None = None,
+    walked: bool = False,
     shape: TableShape,
 ) -> Scheme:
     """Give the scheme that was asked for.
@@ -35,6 +37,8 @@ def requested(
     budget : float or int or None
         A fraction of the float32 rows where it is a float in (0, 1], absolute bytes where it is an int; None where the
         scheme has all its parameters.
+    walked : bool
+        Whether tables are to be searched by graphs: then the form for walks must be within the budget too.
     shape : TableShape
         What the budget is for; may have no rows where there is none.
 
@@ -56,7 +60,29 @@ def requested(
     if shape.rows == 0:
         raise InvalidArgumentError("budget: there are no rows that it could be for", field="budget")
     parameters = {name: value for name, value in config.items() if name != "scheme"}
-    return get(config["scheme"]).plan(shape, budget, None, parameters)
+    return _planned(get(config["scheme"]), shape, budget, parameters, walked=walked)
+
+
+def _planned(
+    cls: type[Scheme], shape: TableShape, budget: float | int, parameters: dict[str, Any], *, walked: bool
+) -> Scheme:
+    """Plan within a budget; where the form for walks takes more, again with so much less.
+
+    Raises
+    ------
+    BudgetInfeasible
+        Carries the floor in bytes.
+    """
+    chosen: Scheme = cls.plan(shape, budget, None, parameters)
+    allowed = allowed_bytes(shape, budget)
+    while walked and (over := chosen.for_walks().nbytes(shape) - allowed) > 0:
+        try:
+            chosen = cls.plan(shape, max(chosen.nbytes(shape) - over, 0), None, parameters)
+        except BudgetInfeasible as error:
+            smallest = cls.plan(shape, error.floor, None, parameters).for_walks()
+            check_floor(cls.name, allowed, smallest.nbytes(shape))
+            return smallest
+    return chosen
 
 
 def _check_complete(config: dict[str, Any]) -> None:

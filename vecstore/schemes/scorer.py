@@ -112,7 +112,8 @@ class KernelScorer(StagedScorer):
         Arrays for scans without a finer copy, whose results are scored again with ``operands``; for codes whose exact
         distances take many times as long. Either ``traversal`` or ``operands``, which it is where not given.
     renew : callable, optional
-        Computes again what in ``operands`` and ``traversal`` follows from queries that were changed in place.
+        Computes again what follows from queries that were changed in place: in ``operands``, in ``traversal``, and in
+        what ``bounds`` gave.
     """
 
     def __init__(

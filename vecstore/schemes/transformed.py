@@ -14,7 +14,7 @@ from vecstore.errors import BudgetInfeasible, InvalidArgumentError
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands, Shifted
 from vecstore.kernels.scoring import Scorer
-from vecstore.query_sketch import sketched_rows
+from vecstore.query_sketch import Sketch, opened_sketch
 from vecstore.schemes.array_table import ArrayTable
 from vecstore.schemes.base import Capabilities, CompressedTable, Family, Fitting, Progress, Scheme, TableShape
 from vecstore.schemes.checks import allowed_bytes, check_floor, queries_matrix, table_matrix
@@ -75,7 +75,7 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
         super().__post_init__()
         transforms = parse_transforms(self.transform)
         if self.queries:
-            sketched_rows(self.queries)
+            opened_sketch(self.queries)
             if all(step.name != "pca" for step in transforms):
                 raise InvalidArgumentError(
                     f"queries: they shape 'pca:K', which is not in {self.transform!r}; leave them out", field="queries"
@@ -104,16 +104,15 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
         """Give the dimensions that reach each transform, and those that reach the codec."""
         return widths_of(self.transforms, dim)
 
-    def _asked(self, dim: int) -> F32 | None:
-        """Give the directions of the sketch, float32[m, dim]; None where there is none."""
+    def _sketch(self, dim: int) -> Sketch | None:
+        """Give the sketch of queries of ``dim`` dimensions; None where there is none."""
         if not self.queries:
             return None
-        rows = sketched_rows(self.queries)
-        if rows.shape[1] != dim:
-            raise InvalidArgumentError(
-                f"queries: expected {dim} dimensions a row, got {rows.shape[1]}", field="queries"
-            )
-        return frozen(rows.astype(np.float32))
+        sketch = opened_sketch(self.queries)
+        width = sketch.directions.shape[1]
+        if width != dim:
+            raise InvalidArgumentError(f"queries: expected {dim} dimensions a row, got {width}", field="queries")
+        return sketch
 
     @classmethod
     def plan(
@@ -168,18 +167,25 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
         inner = {f"{INNER}{name}": form for name, form in self.inner_scheme.array_forms(within).items()}
         return transform_forms(self.transforms, shape.dim) | inner
 
-    def walks_quickly(self, dim: int) -> bool:
-        """Tell what the codec says; see :meth:`Scheme.walks_quickly`."""
-        return self.inner_scheme.walks_quickly(self.widths(dim)[-1])
+    def walks_quickly(self, shape: TableShape) -> bool:
+        """Tell what the codec says of the numbers that reach it; see :meth:`Scheme.walks_quickly`."""
+        return self.inner_scheme.walks_quickly(TableShape(shape.rows, self.widths(shape.dim)[-1]))
 
     def for_walks(self) -> Scheme:
         """Give the same transforms in front of the form of the codec that suits walks; see :meth:`Scheme.for_walks`."""
-        return msgspec.structs.replace(self, inner=self.inner_scheme.for_walks().to_dict())
+        inner = self.inner_scheme
+        suited = inner.for_walks()
+        return self if suited == inner else msgspec.structs.replace(self, inner=suited.to_dict())
 
     def check_collection(self, dim: int, metric: Metric) -> None:
         """Refuse transforms to more dimensions than there are, and ``unit`` where lengths count."""
         widths = self.widths(dim)
-        self._asked(dim)
+        if self._sketch(dim) is not None and metric is Metric.L2:
+            raise InvalidArgumentError(
+                "queries: 'pca' suits inner products to them, and under the metric 'l2' the lengths of rows count too; "
+                "leave them out",
+                field="queries",
+            )
         if metric is not Metric.COSINE and any(step.name == "unit" for step in self.transforms):
             raise InvalidArgumentError(
                 f"transform: 'unit' drops the lengths of rows, which count for the metric {metric.value!r}; "
@@ -207,11 +213,11 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
         matrix = table_matrix(vectors)
         rows, steps = matrix, []
         self.widths(matrix.shape[1])
-        asked = self._asked(matrix.shape[1])
+        sketch = self._sketch(matrix.shape[1])
         for transform, salt in zip(self.transforms, salts_of(seed, len(self.transforms)), strict=True):
-            step = transform.fit(rows, salt, asked)
+            step = transform.fit(rows, salt, sketch)
             rows = step.encode(rows)
-            asked = None if asked is None else frozen(step.prepare(asked, squared=False)[0])
+            sketch = None if sketch is None else _behind(step, sketch)
             steps.append(step)
         inner = self.inner_scheme.fit(rows, frequency=frequency, seed=seed, on_progress=on_progress)
         return TransformedTable(self, TableShape(*matrix.shape), tuple(steps), inner)
@@ -225,6 +231,12 @@ class Transformed(Scheme, frozen=True, kw_only=True, tag="transformed"):
         ]
         inner = self.inner_scheme.open(TableShape(shape.rows, widths[-1]), named(arrays, INNER))
         return TransformedTable(self, shape, tuple(steps), inner)
+
+
+def _behind(step: Step, sketch: Sketch) -> Sketch:
+    """Give the sketch of queries as they leave a step; what they have in all directions alike stays so."""
+    directions = frozen(sketch.directions.astype(np.float32))
+    return Sketch(step.prepare(directions, squared=False)[0].astype(np.float64), sketch.rest)
 
 
 def widths_of(transforms: tuple[Transform, ...], dim: int) -> list[int]:

@@ -30,6 +30,7 @@ from vecstore.kernels import projection as projections
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.hashing import derived_salts
 from vecstore.kernels.rotation import rotate, rotate_back
+from vecstore.query_sketch import Sketch
 from vecstore.schemes.checks import stored_array
 from vecstore.schemes.principal import principal_directions
 from vecstore.schemes.projected import products
@@ -250,7 +251,7 @@ class _Kind:
     forms : callable
         (dimensions, number) -> type and shape of its arrays, by name.
     fit : callable
-        (rows, number, salt, directions of queries or None) -> step.
+        (rows, number, salt, sketch of queries or None) -> step.
     open : callable
         (dimensions, number, arrays) -> step.
     """
@@ -258,7 +259,7 @@ class _Kind:
     counted: bool
     width: Callable[[int, int], int]
     forms: Callable[[int, int], dict[str, ArrayForm]]
-    fit: Callable[[F32, int, U64, F32 | None], Step]
+    fit: Callable[[F32, int, U64, Sketch | None], Step]
     open: Callable[[int, int, Mapping[str, NDArray[Any]]], Step]
 
 
@@ -305,7 +306,7 @@ _KINDS = {
         counted=True,
         width=lambda _, number: number,
         forms=lambda dim, number: {"matrix": ArrayForm(np.float32, (number, dim))},
-        fit=lambda rows, number, _, asked: Projection(principal_directions(rows, number, asked)),
+        fit=lambda rows, number, _, sketch: Projection(principal_directions(rows, number, sketch)),
         open=_open_projection,
     ),
     "rotate": _Kind(
@@ -372,13 +373,12 @@ class Transform:
         """Give type and shape of its arrays, by name, for rows of ``dim`` numbers."""
         return _KINDS[self.name].forms(dim, self.number)
 
-    def fit(self, rows: F32, salt: U64, asked: F32 | None = None) -> Step:
+    def fit(self, rows: F32, salt: U64, sketch: Sketch | None = None) -> Step:
         """Fit it to float32[n, d].
 
-        ``salt`` uint64[1] is all that it may draw from; ``asked`` float32[m, d] are the directions of a sketch of
-        queries as they reach it, where there is one.
+        ``salt`` uint64[1] is all that it may draw from; the sketch is of queries as they reach it, where there is one.
         """
-        return _KINDS[self.name].fit(rows, self.number, salt, asked)
+        return _KINDS[self.name].fit(rows, self.number, salt, sketch)
 
     def open(self, dim: int, arrays: Mapping[str, NDArray[Any]]) -> Step:
         """Make the step of stored arrays.

@@ -26,6 +26,7 @@ from vecstore.kernels.intrinsics.sizes import (
     LANES,
     MAX_COLUMNS,
     PANEL_ROWS,
+    PLANES,
     TILE,
 )
 
@@ -74,6 +75,7 @@ __all__ = [
     "LANES",
     "MAX_COLUMNS",
     "PANEL_ROWS",
+    "PLANES",
     "TILE",
     "add_rows",
     "bits_float",

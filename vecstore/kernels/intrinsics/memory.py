@@ -27,7 +27,7 @@ from vecstore.kernels.intrinsics.emitting import (
     tail_mask,
     vector_row,
 )
-from vecstore.kernels.intrinsics.sizes import CACHE_LINE, GLANCE
+from vecstore.kernels.intrinsics.sizes import CACHE_LINE, GLANCE, PLANES
 from vecstore.kernels.loading import has_feature
 
 #: Words of 64 bits in a vector.
@@ -87,10 +87,15 @@ def weighted_differing(typingctx: Any, codes: Any, row: Any, planes: Any, query:
     ----------
     codes : uint64[n, A width + 1]
         A planes of ``width`` words, and one word that does not matter.
+    row : int
+        Of ``codes``.
     planes : uint64[q, B width]
-        B is a multiple of 4.
+        B is a multiple of :data:`PLANES`.
+    query : int
+        Of ``planes``.
+    width : int
+        Words of a plane.
     """
-    together = 4
 
     def emit(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
         own = row_of(context, builder, signature.args[0], args[0], args[1])
@@ -100,8 +105,8 @@ def weighted_differing(typingctx: Any, codes: Any, row: Any, planes: Any, query:
         kind = I64 if lanes == 1 else ir.VectorType(I64, lanes)
         zero = ir.Constant(kind, 0 if lanes == 1 else None)
         total, shift, power = (cgutils.alloca_once_value(builder, I64(0)) for _ in range(3))
-        counts = [cgutils.alloca_once_value(builder, zero) for _ in range(together)]
-        groups = builder.mul(width, I64(together))
+        counts = [cgutils.alloca_once_value(builder, zero) for _ in range(PLANES)]
+        groups = builder.mul(width, I64(PLANES))
         builder.store(I64(0), total)
         builder.store(I64(0), shift)
         with cgutils.for_range_slice(builder, I64(0), builder.sub(own.length, one), width, I64) as (start, _):
@@ -111,25 +116,25 @@ def weighted_differing(typingctx: Any, codes: Any, row: Any, planes: Any, query:
                     builder.store(zero, count)
                 with steps(builder, width, lanes) as word:
                     mask = None if lanes == 1 else tail_mask(builder, builder.sub(width, word), lanes)
-                    bits = _words(builder, own, builder.add(start, word), mask, lanes)
+                    bits = _load_words(builder, own, builder.add(start, word), mask, lanes)
                     for number, count in enumerate(counts):
                         place = builder.add(builder.add(first, builder.mul(width, I64(number))), word)
-                        differing = builder.xor(bits, _words(builder, asked, place, mask, lanes))
+                        differing = builder.xor(bits, _load_words(builder, asked, place, mask, lanes))
                         builder.store(builder.add(builder.load(count), _ones(builder, differing)), count)
                 weighted = builder.load(counts[0])
-                for number in range(1, together):
+                for number in range(1, PLANES):
                     power_of = ir.Constant(kind, number if lanes == 1 else [number] * lanes)
                     weighted = builder.add(weighted, builder.shl(builder.load(counts[number]), power_of))
                 summed = builder.shl(_summed(builder, weighted, lanes), builder.load(power))
                 builder.store(builder.add(builder.load(total), summed), total)
-                builder.store(builder.add(builder.load(power), I64(together)), power)
+                builder.store(builder.add(builder.load(power), I64(PLANES)), power)
             builder.store(builder.add(builder.load(shift), one), shift)
         return builder.load(total)
 
     return types.intp(codes, types.intp, planes, types.intp, types.intp), emit
 
 
-def _words(builder: Builder, row: Row, offset: Value, mask: Value | None, lanes: int) -> Value:
+def _load_words(builder: Builder, row: Row, offset: Value, mask: Value | None, lanes: int) -> Value:
     """Emit the load of one word, or of a vector of those inside the mask."""
     if lanes == 1:
         return builder.load(builder.gep(row.address, [offset]))

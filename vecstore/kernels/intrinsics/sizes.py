@@ -16,5 +16,7 @@ TILE = 4
 GROUP_COLUMNS = 16
 #: Columns that it may take at once: sums of 64 groups, of four times 255 each, stay below 2^16.
 MAX_COLUMNS = 1024
+#: Planes of a query whose bits ``weighted_differing`` counts together; queries have a multiple of so many.
+PLANES = 4
 #: Rows that ``panel_hits`` takes together: their sums, and little else, fill the registers.
 PANEL_ROWS = 24 if has_feature("avx512f") else 6
