@@ -302,7 +302,7 @@ class Collection(Protocol):
             Transforms in front of the scheme, such as ``"centre|pca:192"``: short for the scheme ``transformed``.
         queries : array_like, optional
             float32[q, dim] of the kind that will be asked, some hundreds: ``pca`` then keeps what loses least of their
-            products with the rows, now and in later merges. Worth it where queries look unlike the rows. Not for ``l2``.
+            products with the rows, now and in later merges. Worth it where queries are unlike the rows; not for ``l2``.
         budget : float or int or None
             What all rows may take without the refine: a fraction of the float32 rows where it is a float in (0, 1],
             bytes where it is an int. What a segment has beside its rows, such as codebooks, is counted once, as for
