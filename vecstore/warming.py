@@ -27,12 +27,12 @@ from vecstore.types import F32, Metric, as_metric
 __all__ = ["WarmupReport", "cases", "warmup"]
 
 #: Rows of the collections that are tried: enough that a search walks the graph, with a filter too.
-_ROWS, _DIM = 1_500, 32
+_ROWS, _DIM = 4_000, 32
 _EF, _K = 10, 5
 #: For schemes that need one; the smallest that all of them can be planned for.
 _BUDGET = 0.5
 #: A filter that keeps so many rows that the graph is walked, and one that is scanned.
-_FILTERS = ("part < 1400", "part < 100")
+_FILTERS = ("part < 3900", "part < 100")
 
 
 @dataclass(frozen=True, slots=True)
