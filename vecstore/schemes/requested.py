@@ -66,7 +66,7 @@ def requested(
 def _planned(
     cls: type[Scheme], shape: TableShape, budget: float | int, parameters: dict[str, Any], *, walked: bool
 ) -> Scheme:
-    """Plan within a budget; where the form for walks takes more, again with so much less.
+    """Plan within a budget; where the form for walks takes more, with the most bytes with which it does not.
 
     Raises
     ------
@@ -75,14 +75,24 @@ def _planned(
     """
     chosen: Scheme = cls.plan(shape, budget, None, parameters)
     allowed = allowed_bytes(shape, budget)
-    while walked and (over := chosen.for_walks().nbytes(shape) - allowed) > 0:
+    floor = chosen.for_walks().nbytes(shape)
+    if not walked or floor <= allowed:
+        return chosen
+    low, high, found = 0, chosen.nbytes(shape), chosen
+    while high - low > 1:
+        middle = (low + high) // 2
         try:
-            chosen = cls.plan(shape, max(chosen.nbytes(shape) - over, 0), None, parameters)
-        except BudgetInfeasible as error:
-            smallest = cls.plan(shape, error.floor, None, parameters).for_walks()
-            check_floor(cls.name, allowed, smallest.nbytes(shape))
-            return smallest
-    return chosen
+            candidate = cls.plan(shape, middle, None, parameters)
+        except BudgetInfeasible:
+            low = middle
+            continue
+        needed = candidate.for_walks().nbytes(shape)
+        if needed <= allowed:
+            low, floor, found = middle, needed, candidate
+        else:
+            high, floor = middle, min(floor, needed)
+    check_floor(cls.name, allowed, floor)
+    return found
 
 
 def _check_complete(config: dict[str, Any]) -> None:
