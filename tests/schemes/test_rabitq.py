@@ -253,7 +253,7 @@ def test_both_layouts_hold_the_same_rows(rng, bits):
     rows = reference.clustered(rng, 70, 77)
     blocks, single = (rabitq(bits, layout).fit(rows, seed=4) for layout in ("blocks", "rows"))
     np.testing.assert_array_equal(blocks.lookup(np.arange(70)), single.lookup(np.arange(70)))
-    np.testing.assert_array_equal(blocks.left(), single.left())
+    np.testing.assert_array_equal(blocks.residuals(), single.residuals())
     assert single.nbytes == 70 * 8 * (bits * 2 + 1) + 4 * 77 + 8
 
 

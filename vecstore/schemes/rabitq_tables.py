@@ -73,7 +73,7 @@ class RabitqTable(ArrayTable):
         """Write the numbers v of ``rows`` int64[n] into ``out`` int32[n, dim]."""
 
     @abstractmethod
-    def tails(self, rows: I64) -> tuple[F32, F32]:
+    def scales_and_norms(self, rows: I64) -> tuple[F32, F32]:
         """Give the scales |r|^2 / <v, r> and the squared lengths |r|^2 of ``rows`` int64[n], both float32[n]."""
 
     @abstractmethod
@@ -85,21 +85,21 @@ class RabitqTable(ArrayTable):
         numbers = np.empty(out.shape, np.int32)
         self.take_numbers(rows, numbers)
         sizes = (numbers.astype(np.int64) ** 2).sum(axis=1).astype(np.float32)
-        factors = np.sqrt(self.tails(rows)[1]) / np.sqrt(sizes)
+        factors = np.sqrt(self.scales_and_norms(rows)[1]) / np.sqrt(sizes)
         np.multiply(numbers.astype(np.float32), factors[:, None], out=out)
         rotate_back(out, self.salt[0])
         out += self.centroid
 
-    def left(self) -> F32:
+    def residuals(self) -> F32:
         """Give |scale v - r| of each row, computed once; it is not stored because it follows from what is."""
         with self._lock:
             if self._residuals is None:
-                scales, norms = self.tails(np.arange(self.shape.rows))
+                scales, norms = self.scales_and_norms(np.arange(self.shape.rows))
                 square = scales.astype(np.float64) ** 2 * self.sizes() - norms
                 self._residuals = frozen(np.sqrt(np.maximum(square, 0)).astype(np.float32))
             return self._residuals
 
-    def moving(self, queries: F32, metric: Metric, rest: F32, offsets: F32) -> Callable[[], None]:
+    def centring(self, queries: F32, metric: Metric, rest: F32, offsets: F32) -> Callable[[], None]:
         """Give what writes queries less the centroid into ``rest`` float32[q, d], and what is added to distances.
 
         |q - x|^2 = |q - c|^2 + |r|^2 - 2 <q - c, r>, which for unit rows gives 1 - <q, x> as well; for inner products,
@@ -174,8 +174,8 @@ class BlocksTable(RabitqTable):
         """Write the numbers v; see :meth:`RabitqTable.take_numbers`."""
         nibbles.take_planes(self.codes, self.bits, rows, out)
 
-    def tails(self, rows: I64) -> tuple[F32, F32]:
-        """Give scales and squared lengths; see :meth:`RabitqTable.tails`."""
+    def scales_and_norms(self, rows: I64) -> tuple[F32, F32]:
+        """Give scales and squared lengths; see :meth:`RabitqTable.scales_and_norms`."""
         return self.scales[rows], self.norms[rows]
 
     def sizes(self) -> F32:
@@ -189,7 +189,7 @@ class BlocksTable(RabitqTable):
         given = frozen(queries_matrix(queries, self.shape.dim))
         n_queries, codes = len(given), 2 * -(-self.shape.dim // 8)
         turned, offsets = np.empty(given.shape, np.float32), np.empty(n_queries, np.float32)
-        self.moving(given, metric, turned, offsets)()
+        self.centring(given, metric, turned, offsets)()
         rotate(turned, self.salt[0])
         tables = np.empty((n_queries, codes, nibbles.ENTRIES), np.float32)
         totals = np.empty(n_queries, np.float32)
@@ -224,7 +224,7 @@ class BlocksTable(RabitqTable):
         slacks = self.slack_factor(metric) * np.sqrt(lengths)
         entries = 2 * -(-self.shape.dim // 8) * (4**self.bits - 1) / 3
         roughs = weight * np.float32(np.sqrt(entries / 12)) * quick.steps
-        return PlaneBounds(quick, self.left(), frozen(slacks), frozen(roughs))
+        return PlaneBounds(quick, self.residuals(), frozen(slacks), frozen(roughs))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Give ``codes``, ``scales``, ``norms``, ``centroid`` and ``salt``."""
@@ -278,8 +278,8 @@ class RowsTable(RabitqTable):
         """Write the numbers v; see :meth:`RabitqTable.take_numbers`."""
         bit_rows.take_bits(self.codes, self.bits, rows, out)
 
-    def tails(self, rows: I64) -> tuple[F32, F32]:
-        """Give scales and squared lengths; see :meth:`RabitqTable.tails`."""
+    def scales_and_norms(self, rows: I64) -> tuple[F32, F32]:
+        """Give scales and squared lengths; see :meth:`RabitqTable.scales_and_norms`."""
         both = self.codes[rows, -1:].view(np.float32)
         return both[:, 0], both[:, 1]
 
@@ -299,7 +299,7 @@ class RowsTable(RabitqTable):
         rest = np.empty(given.shape, np.float32)
         planes = np.empty((n_queries, bit_rows.query_planes(self.bits) * width), np.uint64)
         offsets, steps, bases, slacks, roughs = np.empty((5, n_queries), np.float32)
-        move = self.moving(given, metric, rest, offsets)
+        move = self.centring(given, metric, rest, offsets)
         turn = bound(
             bit_rows.rotate_and_round,
             rest,
@@ -327,7 +327,7 @@ class RowsTable(RabitqTable):
             n_queries,
             estimates,
             estimates,
-            lambda: BitBounds(estimates, self.left(), frozen(slacks), frozen(roughs)),
+            lambda: BitBounds(estimates, self.residuals(), frozen(slacks), frozen(roughs)),
             renew=renew,
         )
 
