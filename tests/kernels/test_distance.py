@@ -8,8 +8,9 @@ import pytest
 from tests import reference
 from vecstore.kernels import distance, int4, numbers
 from vecstore.kernels.compiling import frozen
+from vecstore.kernels.intrinsics import NARROW
 
-DIMS = (1, 2, 3, 15, 16, 17, 31, 33, 48, 63, 64, 65, 100, 128, 384)
+DIMS = (1, 2, 3, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 95, 96, 97, 100, 128, 384)
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
@@ -57,32 +58,41 @@ def test_scaled_rows_bit_for_bit(rng, dim):
     np.testing.assert_array_equal(squares, expected)
 
 
+def corrections_of(codes):
+    return frozen((128 * codes.sum(axis=1, dtype=np.int64)).astype(np.int32))
+
+
 @pytest.mark.parametrize("dim", [*DIMS, 65_536])
 def test_integer_products_are_exact_even_at_the_extremes(rng, dim):
     codes, _ = integer_arrays(rng, 5, dim)
     codes[0], codes[1] = 127, -127
-    queries, _ = integer_arrays(rng, 3, dim)
-    queries[0], queries[1] = 127, -127
+    queries = rng.integers(-NARROW, NARROW + 1, (3, dim), dtype=np.int8)
+    queries[0], queries[1] = NARROW, -NARROW
     ones = frozen(np.ones(5, np.float32))
-    corrections = frozen((128 * queries.sum(axis=1, dtype=np.int64)).astype(np.int32))
-    operands = numbers.CodesDot(frozen(codes), ones, frozen(queries), ones[:3], corrections, ZERO)
+    operands = numbers.CodesDot(frozen(codes), ones, frozen(queries), ones[:3], corrections_of(queries), ZERO)
     exact = queries.astype(np.int64) @ codes.astype(np.int64).T
     np.testing.assert_array_equal(scanned(operands, 3, 5), -exact.astype(np.float32))
+    pairs = numbers.PairsDot(frozen(codes), ones, corrections_of(codes), ZERO)
+    exact = codes.astype(np.int64) @ codes.astype(np.int64).T
+    np.testing.assert_array_equal(scanned(pairs, 5, 5), -exact.astype(np.float32))
 
 
 @pytest.mark.parametrize("dim", DIMS)
 def test_integer_squared_distances(rng, dim):
     codes, scales = integer_arrays(rng, 23, dim)
-    queries, query_scales = integer_arrays(rng, 5, dim)
-    corrections = (128 * queries.sum(axis=1, dtype=np.int64)).astype(np.int32)
+    queries = rng.integers(-NARROW, NARROW + 1, (5, dim), dtype=np.int8)
+    query_scales = rng.random(5, dtype=np.float32)
     norms = ((codes.astype(np.float32) * scales[:, None]) ** 2).sum(axis=1)
     query_norms = ((queries.astype(np.float32) * query_scales[:, None]) ** 2).sum(axis=1)
-    arrays = (codes, scales, queries, query_scales, corrections, norms, query_norms)
-    found = scanned(numbers.CodesL2(*map(frozen, arrays)), 5, 23)
-    decoded = codes.astype(np.float64) * scales[:, None], queries.astype(np.float64) * query_scales[:, None]
-    expected = reference.distances(*decoded, "l2")
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * expected.max())
-    assert (found >= 0).all()
+    rows, asked = codes.astype(np.float64) * scales[:, None], queries.astype(np.float64) * query_scales[:, None]
+    shared = (*map(frozen, (codes, scales, queries, query_scales)), corrections_of(queries))
+    of_queries = numbers.CodesL2(*shared, frozen(norms), frozen(query_norms))
+    of_rows = numbers.PairsL2(frozen(codes), frozen(scales), corrections_of(codes), frozen(norms))
+    for operands, others in ((of_queries, asked), (of_rows, rows)):
+        found = scanned(operands, len(others), 23)
+        expected = reference.distances(rows, others, "l2")
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * expected.max())
+        assert (found >= 0).all()
 
 
 def rounded_halves(queries):

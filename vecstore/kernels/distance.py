@@ -51,7 +51,8 @@ class Shifted(NamedTuple):
 #: Any of the families' classes.
 Operands: TypeAlias = (
     "numbers.PlainDot | numbers.PlainL2 | numbers.ScaledDot | numbers.ScaledL2 | numbers.OffsetDot | "
-    "numbers.OffsetL2 | numbers.CodesDot | numbers.CodesL2 | part_sums.TierSums | part_sums.PartSums | "
+    "numbers.OffsetL2 | numbers.CodesDot | numbers.CodesL2 | numbers.PairsDot | numbers.PairsL2 | "
+    "part_sums.TierSums | part_sums.PartSums | "
     "int4.HalvesDot | int4.HalvesL2 | int4.RoundedHalvesDot | int4.RoundedHalvesL2 | "
     "hamming.SignProducts | hamming.SignCounts | nibbles.NibbleSums | nibbles.NibbleSteps | nibbles.PlaneProducts | "
     "nibbles.PlaneSteps | nibbles.PlaneBounds | bit_rows.BitEstimates | bit_rows.BitBounds | split.SplitRows | Shifted"

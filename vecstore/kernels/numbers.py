@@ -13,6 +13,7 @@ from vecstore.kernels.intrinsics import (
     dot,
     dot_tile,
     integer_dot,
+    narrow_dot,
     prefetch_element,
     prefetch_row,
     squared_distance,
@@ -109,7 +110,7 @@ class CodesDot(NamedTuple):
     codes : int8[n, d]
     scales : float32[n]
     queries : int8[q, d]
-        Codes of the queries.
+        Codes of the queries, from -:data:`~vecstore.kernels.intrinsics.NARROW` to that.
     query_scales : float32[q]
     corrections : int32[q]
         128 times the sum of each query's codes (see ``intrinsics.integer_dot``).
@@ -149,6 +150,42 @@ class CodesL2(NamedTuple):
     query_norms: F32
 
 
+class PairsDot(NamedTuple):
+    """Inner products among the rows of one table of codes: query number i is row i.
+
+    Attributes
+    ----------
+    codes : int8[n, d]
+    scales : float32[n]
+    corrections : int32[n]
+        128 times the sum of each row's codes.
+    bias : float32
+        Distance = bias - scale * other scale * <codes, other codes>.
+    """
+
+    codes: I8
+    scales: F32
+    corrections: I32
+    bias: np.float32
+
+
+class PairsL2(NamedTuple):
+    """Squared Euclidean distances among the rows of one table of codes, computed as those of :class:`CodesL2`.
+
+    Attributes
+    ----------
+    codes, scales, corrections
+        As for :class:`PairsDot`.
+    norms : float32[n]
+        Squared lengths of the decoded rows.
+    """
+
+    codes: I8
+    scales: F32
+    corrections: I32
+    norms: F32
+
+
 def _plain_dot(operands: Any, query: Any, row: Any) -> Any:
     return operands.bias - dot(operands.rows, row, operands.queries, query)
 
@@ -174,14 +211,25 @@ def _offset_l2(operands: Any, query: Any, row: Any) -> Any:
 
 
 def _codes_dot(operands: Any, query: Any, row: Any) -> Any:
-    total = integer_dot(operands.codes, row, operands.queries, query, operands.corrections[query])
+    total = narrow_dot(operands.codes, row, operands.queries, query, operands.corrections[query])
     return operands.bias - (operands.query_scales[query] * operands.scales[row]) * np.float32(total)
 
 
 def _codes_l2(operands: Any, query: Any, row: Any) -> Any:
-    total = integer_dot(operands.codes, row, operands.queries, query, operands.corrections[query])
+    total = narrow_dot(operands.codes, row, operands.queries, query, operands.corrections[query])
     product = (operands.query_scales[query] * operands.scales[row]) * np.float32(total)
     return max(np.float32(0), (operands.query_norms[query] + operands.norms[row]) - np.float32(2) * product)
+
+
+def _pairs_dot(operands: Any, query: Any, row: Any) -> Any:
+    total = integer_dot(operands.codes, row, operands.codes, query, operands.corrections[query])
+    return operands.bias - (operands.scales[query] * operands.scales[row]) * np.float32(total)
+
+
+def _pairs_l2(operands: Any, query: Any, row: Any) -> Any:
+    total = integer_dot(operands.codes, row, operands.codes, query, operands.corrections[query])
+    product = (operands.scales[query] * operands.scales[row]) * np.float32(total)
+    return max(np.float32(0), (operands.norms[query] + operands.norms[row]) - np.float32(2) * product)
 
 
 def _plain_dot_tile(operands: Any, first: Any, row: Any) -> Any:
@@ -244,6 +292,8 @@ DISTANCES: dict[Any, Any] = {
     OffsetL2: _offset_l2,
     CodesDot: _codes_dot,
     CodesL2: _codes_l2,
+    PairsDot: _pairs_dot,
+    PairsL2: _pairs_l2,
 }
 TILES: dict[Any, Any] = {
     PlainDot: _plain_dot_tile,
@@ -262,4 +312,6 @@ PREFETCHES: dict[Any, Any] = {
     OffsetL2: _prefetch_plain,
     CodesDot: _prefetch_coded,
     CodesL2: _prefetch_coded_norms,
+    PairsDot: _prefetch_coded,
+    PairsL2: _prefetch_coded_norms,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vecstore.kernels.compiling import kernel
-from vecstore.kernels.intrinsics import bits_float, float_bits
+from vecstore.kernels.intrinsics import NARROW, bits_float, float_bits
 from vecstore.types import F32, I8, I16, I32
 
 #: Largest code; -128 is not used, so that codes are symmetric.
@@ -62,9 +62,9 @@ def squared_lengths(codes: I8, scales: F32, out: F32) -> None:
 def round_queries(queries: F32, codes: I8, scales: F32, sums: I32, lengths: F32) -> None:
     """Write what walks over int8 codes need of ``queries`` float32[q, d].
 
-    That is their ``codes`` int8[q, d] and ``scales`` float32[q], 128 times the sums of the codes int32[q], and the
-    squared lengths float32[q] of the queries that the codes stand for.
+    That is their ``codes`` int8[q, d] from -NARROW to NARROW and ``scales`` float32[q], 128 times the sums of the codes
+    int32[q], and the squared lengths float32[q] of the queries that the codes stand for.
     """
-    quantise(queries, codes, scales, LARGEST)
+    quantise(queries, codes, scales, np.float32(NARROW))
     corrections(codes, sums)
     squared_lengths(codes, scales, lengths)

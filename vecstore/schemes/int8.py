@@ -11,7 +11,7 @@ import numpy as np
 from vecstore.kernels import quantise as kernels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
-from vecstore.kernels.numbers import CodesDot, CodesL2
+from vecstore.kernels.numbers import CodesDot, CodesL2, PairsDot, PairsL2
 from vecstore.schemes.base import Capabilities, Family, Fitting, Scheme, TableShape
 from vecstore.schemes.coded import Codes, IntegerScheme, RowScaledTable
 from vecstore.schemes.scorer import bias_of
@@ -117,10 +117,10 @@ class Int8Table(RowScaledTable):
         """Give operands whose query number i is row i."""
         corrections = np.empty(len(self.codes), np.int32)
         kernels.corrections(self.codes, corrections)
-        shared = (self.codes, self.scales, self.codes, self.scales, frozen(corrections))
+        shared = (self.codes, self.scales, frozen(corrections))
         if metric is Metric.L2:
-            return CodesL2(*shared, self._squared_row_lengths(), self._squared_row_lengths())
-        return CodesDot(*shared, bias_of(metric))
+            return PairsL2(*shared, self._squared_row_lengths())
+        return PairsDot(*shared, bias_of(metric))
 
     def _squared_row_lengths(self) -> F32:
         """Give float32[n], computed once; it is not stored because it follows from the codes."""

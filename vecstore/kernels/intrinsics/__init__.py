@@ -9,8 +9,8 @@ IEEE 754 fixes each step, so the result has the same bits on every processor, wh
 every thread count. Missing elements of the last block count as +0, which changes no bit because an accumulator
 that starts at +0 never becomes -0.
 
-Integer sums are exact, so they may use whatever the processor does best: ``vpdpbusd`` where Numba compiles for
-AVX-512 VNNI, ordinary vectors elsewhere.
+Integer sums are exact, so they may use whatever the processor does best: instructions for bytes where Numba compiles
+for AVX-512 VNNI or AVX2, ordinary vectors elsewhere.
 
 These functions check nothing: callers hand in C-contiguous arrays and rows inside them.
 They are named here and defined in modules that are imported when a kernel has to be compiled, because they need Numba.
@@ -25,12 +25,14 @@ from vecstore.kernels.intrinsics.sizes import (
     GROUP_COLUMNS,
     LANES,
     MAX_COLUMNS,
+    NARROW,
     PANEL_ROWS,
     PLANES,
     TILE,
 )
 
 _HALVES = "vecstore.kernels.intrinsics.halves"
+_INTEGERS = "vecstore.kernels.intrinsics.integers"
 _MATRICES = "vecstore.kernels.intrinsics.matrices"
 _MEMORY = "vecstore.kernels.intrinsics.memory"
 _PANELS = "vecstore.kernels.intrinsics.panels"
@@ -41,6 +43,8 @@ _SUMS = "vecstore.kernels.intrinsics.sums"
 halves_dot = intrinsic(_HALVES, "halves_dot")
 halves_integer_dot = intrinsic(_HALVES, "halves_integer_dot")
 halves_squared_distance = intrinsic(_HALVES, "halves_squared_distance")
+integer_dot = intrinsic(_INTEGERS, "integer_dot")
+narrow_dot = intrinsic(_INTEGERS, "narrow_dot")
 multiply_matrix = intrinsic(_MATRICES, "multiply_matrix")
 bits_float = intrinsic(_MEMORY, "bits_float")
 count_below = intrinsic(_MEMORY, "count_below")
@@ -64,7 +68,6 @@ multiply_rows = intrinsic(_ROWS, "multiply_rows")
 sum_nibbles = intrinsic(_NIBBLES, "sum_nibbles")
 dot = intrinsic(_SUMS, "dot")
 dot_tile = intrinsic(_SUMS, "dot_tile")
-integer_dot = intrinsic(_SUMS, "integer_dot")
 squared_distance = intrinsic(_SUMS, "squared_distance")
 squared_distance_tile = intrinsic(_SUMS, "squared_distance_tile")
 
@@ -74,6 +77,7 @@ __all__ = [
     "GROUP_COLUMNS",
     "LANES",
     "MAX_COLUMNS",
+    "NARROW",
     "PANEL_ROWS",
     "PLANES",
     "TILE",
@@ -98,6 +102,7 @@ __all__ = [
     "mix_spans",
     "multiply_matrix",
     "multiply_rows",
+    "narrow_dot",
     "not_above",
     "panel_hits",
     "prefetch_element",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -150,3 +150,39 @@ def in_pieces(builder: Builder, length: Value, put: Callable[[Value, int], None]
         with builder.if_then(builder.icmp_signed("!=", builder.and_(length, I64(lanes)), I64(0))):
             put(builder.and_(length, I64(-2 * lanes)), lanes)
         lanes //= 2
+
+
+def in_vectors(builder: Builder, sides: Sequence[Row], lanes: int, put: Callable[[int, list[Value]], None]) -> None:
+    """Emit ``put(number, vectors)`` for the bytes of rows of one length, so many lanes at a time, by number 0 and 1.
+
+    What is left after whole vectors is taken with the last bytes of the rows, where the first of ``sides`` is zero for
+    those that were taken before: AVX2 has no masked loads of bytes. Rows shorter than a vector come in pieces that are
+    filled up with zeros.
+    """
+    first = sides[0]
+    length, size = first.length, I64(lanes)
+
+    def loaded(offset: Value) -> list[Value]:
+        return [load(builder, side, offset, None, lanes) for side in sides]
+
+    def filled(side: Row, offset: Value, count: int) -> Value:
+        part = load(builder, side, offset, None, count)
+        places = ir.Constant(ir.VectorType(I32, lanes), [min(place, count) for place in range(lanes)])
+        return part if count == lanes else builder.shuffle_vector(part, ir.Constant(part.type, None), places)
+
+    whole = builder.and_(length, I64(-2 * lanes))
+    with steps(builder, whole, 2 * lanes) as offset:
+        for number in range(2):
+            put(number, loaded(builder.add(offset, I64(number * lanes))))
+    left = builder.sub(length, whole)
+    with builder.if_then(builder.icmp_signed(">=", left, size)):
+        put(0, loaded(whole))
+    rest = builder.and_(left, I64(lanes - 1))
+    is_some, is_long = builder.icmp_signed(">", rest, I64(0)), builder.icmp_signed(">=", length, size)
+    with builder.if_then(builder.and_(is_some, is_long)):
+        last, *others = loaded(builder.sub(length, size))
+        taken = splat(builder, builder.trunc(builder.sub(size, rest), I8), lanes)
+        is_left = builder.icmp_signed(">=", ir.Constant(taken.type, list(range(lanes))), taken)
+        put(0, [builder.select(is_left, last, ir.Constant(last.type, None)), *others])
+    with builder.if_then(builder.icmp_signed("<", length, size), likely=False):
+        in_pieces(builder, rest, lambda place, count: put(0, [filled(side, place, count) for side in sides]))

@@ -26,6 +26,7 @@ from vecstore.kernels.intrinsics.emitting import (
     declare,
     floats,
     in_pieces,
+    in_vectors,
     load,
     row_of,
     splat,
@@ -102,9 +103,9 @@ def halves_squared_distance(
     return types.float32(codes, types.intp, types.float32, types.float32, queries, types.intp), emit
 
 
-def _both_halves(builder: Builder, x: Row, offset: Value, mask: Value | None, lanes: int) -> tuple[Value, Value]:
-    """Emit the codes in the low and in the high halves of ``lanes`` bytes."""
-    packed = load(builder, x, offset, mask, lanes)
+def _both_halves(builder: Builder, packed: Value) -> tuple[Value, Value]:
+    """Emit the codes in the low and in the high halves of bytes."""
+    lanes = packed.type.count
     low = builder.and_(packed, ir.Constant(packed.type, [15] * lanes))
     return low, builder.lshr(packed, ir.Constant(packed.type, [4] * lanes))
 
@@ -116,7 +117,8 @@ def _in_fours(builder: Builder, x: Row, parts: tuple[Row, Row]) -> Value:
     totals = [cgutils.alloca_once_value(builder, ir.Constant(I32_LANES, None)) for _ in parts]
 
     def add(offset: Value, mask: Value | None) -> None:
-        for codes, part, total in zip(_both_halves(builder, x, offset, mask, BLOCK), parts, totals, strict=True):
+        halves = _both_halves(builder, load(builder, x, offset, mask, BLOCK))
+        for codes, part, total in zip(halves, parts, totals, strict=True):
             asked = load(builder, part, offset, mask, BLOCK)
             builder.store(builder.call(multiply_add, [builder.load(total), codes, asked]), total)
 
@@ -134,33 +136,17 @@ def _in_pairs(builder: Builder, x: Row, parts: tuple[Row, Row]) -> Value:
     bytes_type, shorts, integers = (ir.VectorType(kind, n) for kind, n in ((I8, 32), (I16, 16), (I32, 8)))
     multiply_bytes = declare(builder, "llvm.x86.avx2.pmadd.ub.sw", shorts, bytes_type, bytes_type)
     add_pairs = declare(builder, "llvm.x86.avx2.pmadd.wd", integers, shorts, shorts)
-    total = cgutils.alloca_once_value(builder, ir.Constant(integers, None))
+    totals = [cgutils.alloca_once_value(builder, ir.Constant(integers, None)) for _ in parts]
 
-    def filled(codes: Value) -> Value:
-        count = codes.type.count
-        if count == lanes:
-            return codes
-        places = ir.Constant(ir.VectorType(I32, lanes), [min(place, count) for place in range(lanes)])
-        return builder.shuffle_vector(codes, ir.Constant(codes.type, None), places)
-
-    def add(offset: Value, lanes: int) -> None:
-        products = [
-            builder.call(multiply_bytes, [filled(codes), filled(load(builder, part, offset, None, lanes))])
-            for codes, part in zip(_both_halves(builder, x, offset, None, lanes), parts, strict=True)
-        ]
+    def add(number: int, vectors: list[Value]) -> None:
+        packed, *asked = vectors
+        halves = zip(_both_halves(builder, packed), asked, strict=True)
+        products = [builder.call(multiply_bytes, pair) for pair in halves]
         sums = builder.call(add_pairs, [builder.add(*products), ir.Constant(shorts, [1] * LANES)])
-        builder.store(builder.add(builder.load(total), sums), total)
+        builder.store(builder.add(builder.load(totals[number]), sums), totals[number])
 
-    whole = builder.and_(x.length, I64(-lanes))
-    with steps(builder, whole, lanes) as offset:
-        add(offset, lanes)
-    with builder.if_then(builder.icmp_signed("<", whole, x.length), likely=False):
-        left = builder.sub(x.length, whole)
-        with builder.if_then(builder.icmp_signed(">=", left, I64(LANES))):
-            add(whole, LANES)
-        rest = builder.add(whole, builder.and_(left, I64(LANES)))
-        in_pieces(builder, builder.and_(left, I64(LANES - 1)), lambda place, some: add(builder.add(rest, place), some))
-    return lane_sum(builder, builder.load(total))
+    in_vectors(builder, (x, *parts), lanes, add)
+    return lane_sum(builder, builder.add(*(builder.load(total) for total in totals)))
 
 
 def _one_by_one(builder: Builder, x: Row, parts: tuple[Row, Row]) -> Value:
@@ -171,7 +157,7 @@ def _one_by_one(builder: Builder, x: Row, parts: tuple[Row, Row]) -> Value:
         wide = ir.VectorType(I32, lanes)
         products = [
             builder.mul(builder.zext(codes, wide), builder.sext(load(builder, part, offset, None, lanes), wide))
-            for codes, part in zip(_both_halves(builder, x, offset, None, lanes), parts, strict=True)
+            for codes, part in zip(_both_halves(builder, load(builder, x, offset, None, lanes)), parts, strict=True)
         ]
         builder.store(builder.add(builder.load(total), lane_sum(builder, builder.add(*products))), total)
 
