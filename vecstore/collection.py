@@ -35,7 +35,7 @@ from vecstore.errors import InvalidArgumentError, LimitError, ReadOnlyError, Sto
 from vecstore.filters import Filter, as_filter, check
 from vecstore.funnel import check_funnel
 from vecstore.hits import hits, hits_alone
-from vecstore.kernels.lengths import unit_rows
+from vecstore.kernels.lengths import unit_query, unit_rows
 from vecstore.maintenance import Maintenance
 from vecstore.metadata import as_metadata, schema_of
 from vecstore.schemes import Scheme
@@ -340,9 +340,7 @@ class EmbeddedCollection:
         view = self._views.current()
         if effort.funnel:
             check_funnel(effort.funnel, view.settings.dim)
-        matrix = as_queries(queries, dim=view.settings.dim)
-        if view.settings.metric is Metric.COSINE:
-            matrix = unit_rows(matrix, name="queries")
+        matrix = _asked(queries, view.settings)
         condition, kept = _checked(where, view), _columns(view, columns)
         if len(matrix) == 1 and not kept:
             found_alone = search_alone(view, matrix, k, where=condition, effort=effort)
@@ -416,6 +414,14 @@ def _parsed(where: str, columns: tuple[tuple[str, str], ...]) -> Filter | None:
     if condition is not None:
         check(condition, schema_of(dict(columns)))
     return condition
+
+
+def _asked(queries: Any, settings: CollectionConfig) -> F32:
+    """Give queries float32[q, dim] as searches want them: unit rows for cosine."""
+    if settings.metric is not Metric.COSINE:
+        return as_queries(queries, dim=settings.dim)
+    query = unit_query(queries, settings.dim)
+    return unit_rows(as_queries(queries, dim=settings.dim), name="queries") if query is None else query
 
 
 def _checked(where: str | Filter | None, view: View) -> Filter | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from vecstore.api import MAX_EF
@@ -73,6 +74,8 @@ def as_effort(ef: Any, recall: Any, exact: bool, funnel: Any) -> Effort:
     InvalidArgumentError
         One of them is out of range, or ``recall`` or ``funnel`` is given beside another.
     """
+    if recall is None and funnel is None and (ef is None or type(ef) is int):
+        return _effort_of(ef, bool(exact))
     width = None if ef is None else as_count(ef, name="ef", limit=MAX_EF)
     if recall is None and funnel is None:
         return Effort(ef=width, exact=bool(exact))
@@ -86,6 +89,12 @@ def as_effort(ef: Any, recall: Any, exact: bool, funnel: Any) -> Effort:
     if funnel is not None:
         return Effort(funnel=_stages(funnel))
     return Effort.reaching(as_recall(recall, name="recall"))
+
+
+@lru_cache
+def _effort_of(ef: int | None, exact: bool) -> Effort:
+    """Give the effort of what most searches ask for, and ask for again."""
+    return Effort(ef=None if ef is None else as_count(ef, name="ef", limit=MAX_EF), exact=exact)
 
 
 def _stages(funnel: Any) -> tuple[Stage, ...]:

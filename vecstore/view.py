@@ -138,17 +138,18 @@ class Views:
         self._store = store
         self._folder = folder
         self._latest: View | None = None
-        #: The last commit that :meth:`current` met, of any collection, and the view as of it.
-        self._seen: tuple[int, View] | None = None
+        #: A state of the catalog that :meth:`current` met, and the view as of it or of what was committed right after.
+        self._seen: tuple[object, View] | None = None
         self._lock = threading.Lock()
 
     def current(self) -> View:
         """Give the view of the latest commit."""
         seen = self._seen
-        if seen is not None and self._environment.last_commit() == seen[0]:
+        state = self._environment.state()
+        if seen is not None and state == seen[0]:
             return seen[1]
-        with self.snapshot() as (transaction, view):
-            self._seen = transaction.commit, view
+        with self.snapshot() as (_, view):
+            self._seen = state, view
             return view
 
     @contextmanager

@@ -38,7 +38,8 @@ SCANNED_PER_EXPANDED = 50
 #: The same for a call of many queries, where a screen passes over rows for sixteen of them at once.
 SCREENED_PER_EXPANDED = 130
 #: Bytes of a row where a filtered scan takes as long for a row as said above. Of wider rows fewer are scanned in that
-#: time, and of narrower ones more, by the square root, up to MOST_NARROW times as many: walks also read links.
+#: time, and of narrower ones more, up to MOST_NARROW times as many because walks also read links: in proportion where a
+#: screen computes, and by the square root where a scan of a few queries waits for memory as walks do.
 SCANNED_BYTES = 384
 MOST_NARROW = 1.5
 #: Rows kept, as a multiple of k, and at least so many, by walks whose ef must do for any number of hits or for filters.
@@ -113,12 +114,16 @@ def bounded_depth(k: int) -> int:
 def scan_is_cheaper(allowed: RowSet, codes: CompressedTable, ef: int, *, screened: bool) -> bool:
     """Compare the rows to scan with a graph search; beside a screen that is taken to expand ef share^-1/4 rows."""
     if screened:
-        return allowed.count**5 <= (SCREENED_PER_EXPANDED * ef) ** 4 * allowed.size
+        per_expanded = SCREENED_PER_EXPANDED * min(MOST_NARROW, SCANNED_BYTES / _row_bytes(codes))
+        return allowed.count**5 <= (per_expanded * ef) ** 4 * allowed.size
     return allowed.count <= most_scanned(codes, ef, allowed.is_all)
 
 
 def most_scanned(codes: CompressedTable, ef: int, is_all: bool) -> int:
     """Give the number of rows, all or some, up to which a scan without a screen is quicker than a graph search."""
-    row_bytes = max(1.0, codes.nbytes / codes.shape.rows)
-    narrow = 1.0 if is_all else min(MOST_NARROW, math.sqrt(SCANNED_BYTES / row_bytes))
+    narrow = 1.0 if is_all else min(MOST_NARROW, math.sqrt(SCANNED_BYTES / _row_bytes(codes)))
     return int(narrow * SCANNED_PER_EXPANDED * ef)
+
+
+def _row_bytes(codes: CompressedTable) -> float:
+    return max(1.0, codes.nbytes / codes.shape.rows)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from vecstore.errors import InvalidArgumentError
 from vecstore.kernels.compiling import Int, frozen, kernel
 from vecstore.types import F32
 
-__all__ = ["unit_rows"]
+__all__ = ["unit_query", "unit_rows"]
 
 #: Lengths this near to 1 count as 1: what float32 rounding makes of a unit row.
 ROUNDING = 2.0**-23
@@ -16,15 +18,15 @@ ROUNDING = 2.0**-23
 
 @kernel
 def scale_to_unit(matrix: F32, out: F32) -> Int:
-    """Write the rows of ``matrix`` float32[n, d] at length 1 into ``out``; give the first that is all zeros, or -1.
+    """Write the rows of ``matrix`` float32[n, d] at length 1 into ``out``; give the first that has none, or -1.
 
-    Lengths are summed in float64, in order.
+    Rows of zeros, and with numbers that are not finite, have no length. Lengths are summed in float64, in order.
     """
     for row in range(matrix.shape[0]):
         total = np.float64(0)
         for column in range(matrix.shape[1]):
             total += np.float64(matrix[row, column]) * np.float64(matrix[row, column])
-        if total == 0:
+        if not 0 < total < np.inf:
             return np.int64(row)
         length = np.sqrt(total)
         if abs(length - 1.0) <= ROUNDING:
@@ -49,3 +51,19 @@ def unit_rows(matrix: F32, *, name: str = "vectors") -> F32:
     if row >= 0:
         raise InvalidArgumentError(f"{name}: row {row} is all zeros, which has no direction under cosine", field=name)
     return scaled
+
+
+def unit_query(query: Any, dim: int) -> F32 | None:
+    """Give one query of the usual form, a contiguous float32[dim] or float32[1, dim], at length 1 as float32[1, dim].
+
+    None for all other queries, and for those that are not finite or all zeros: :func:`~vecstore.types.as_queries` and
+    :func:`unit_rows` know what to say of them, but take as long as a search.
+    """
+    if type(query) is not np.ndarray or query.dtype != np.float32 or query.shape not in ((dim,), (1, dim)):
+        return None
+    view = query.reshape(1, dim)
+    if not view.flags.c_contiguous:
+        return None
+    view.setflags(write=False)
+    scaled = np.empty((1, dim), np.float32)
+    return scaled if scale_to_unit(view, scaled) < 0 else None

@@ -62,11 +62,6 @@ class Transaction:
         self._raw = raw
         self._tables = tables
 
-    @property
-    def commit(self) -> int:
-        """Number of the commit that is read; see :meth:`Environment.last_commit`."""
-        return int(self._raw.id())
-
     def has_table(self, table: int) -> bool:
         """Tell whether there is a table; only optional ones may be missing, and only for readers."""
         return table in self._tables
@@ -176,6 +171,8 @@ class Environment:
         self._gate = _Gate()
         self._pid = os.getpid()
         self._reopened = False
+        #: What :meth:`state` gives in the only process that writes; None in others.
+        self._last_write = None if readonly else object()
         self._env: Any = None
         self._tables: dict[int, Any] = {}
         self._open(create=create)
@@ -271,16 +268,20 @@ class Environment:
         with self.read() as transaction:
             yield transaction
 
-    def last_commit(self) -> int:
-        """Give the number of the last commit: where it is the same, so is all that can be read.
+    def state(self) -> object:
+        """Give what equals what it gave before if nothing was committed since: all that can be read is the same then.
 
-        Every search asks, so this does without the blocks that :meth:`read` goes through.
+        Every search asks, so this does without the blocks that :meth:`read` goes through, and where this process is the
+        only one that writes, without LMDB.
 
         Raises
         ------
         StoreClosed, ForkError, CorruptionError
         """
         self._check_process()
+        if self._last_write is not None:
+            self._check_usable()
+            return self._last_write
         self._gate.enter()
         try:
             self._check_usable()
@@ -346,8 +347,12 @@ class Environment:
         self._check_process()
         with self._gate.shared():
             self._check_usable()
-            with self._env.begin(write=True) as raw:
-                return operation(Transaction(raw, self._tables))
+            try:
+                with self._env.begin(write=True) as raw:
+                    return operation(Transaction(raw, self._tables))
+            finally:
+                # After the commit, and another object each time, so that threads need not agree on a number.
+                self._last_write = object()
 
     def _grow(self) -> None:
         with self._gate.exclusive():

@@ -41,7 +41,7 @@ class Opened:
     def __init__(self, folder: Path, exact: bool) -> None:
         self._folder = folder
         self._exact = exact
-        self._database = vecstore.open(folder, settings=StoreConfig(background=False), mode="r")
+        self._database = vecstore.open(folder, settings=StoreConfig(background=False))
         self._docs = self._database.collection(_NAME)
 
     @property
@@ -52,7 +52,7 @@ class Opened:
     def use(self, threads: int) -> None:
         """Open the store again."""
         self._database.close()
-        self._database = vecstore.open(self._folder, settings=StoreConfig(threads=threads, background=False), mode="r")
+        self._database = vecstore.open(self._folder, settings=StoreConfig(threads=threads, background=False))
         self._docs = self._database.collection(_NAME)
 
     def search(self, queries: F32, k: int, setting: Setting, where: str | None = None) -> I64:
