@@ -8,17 +8,19 @@ is true is what an exact search on the finest copy says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from vecstore.calibration import CALIBRATED_K, Calibration, Curve
 from vecstore.index.exact import exact_search
 from vecstore.index.hnsw import Graph
+from vecstore.kernels.graph import Reach
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import CompressedTable
 from vecstore.schemes.scorer import bounding, coarse, quick
 from vecstore.types import F32, F64, I64, Metric
-from vecstore.widths import SCANNED_PER_EXPANDED, are_rough, walk_depth
+from vecstore.widths import SCANNED_PER_EXPANDED, are_rough, walk_depth, widest_walk
 
 __all__ = ["calibrate"]
 
@@ -29,6 +31,8 @@ _FEWEST_QUERIES = 64
 _SEED = 20_260_101
 #: Efforts that are tried, each about a third more than the one before.
 _EFFORTS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+#: How much farther than the k-th nearest row walks are tried to look, in thousandths of its distance.
+_SLACKS = (10, 20, 40, 60, 80, 110, 150, 200, 270, 360, 480, 640, 850, 1130)
 #: A loss that is not worth measuring more effort for.
 _ENOUGH = 0.0005
 
@@ -61,8 +65,19 @@ def calibrate(
     sample = _Sample(rows, truth)
     scan = _scan_curves(scorer, finer, len(vectors), sample)
     rough = finer is not scorer and are_rough(codes)
-    walk = [] if graph is None or scorer.traversal is None else _walk_curves(scorer, finer, graph, sample, rough=rough)
-    return Calibration(queries=len(rows), walk=walk, scan=scan)
+    if graph is None or scorer.traversal is None:
+        return Calibration(queries=len(rows), scan=scan)
+    bypassing = graph.bypassing(sample.rows)
+    depths = _Depths(
+        final=finer is scorer and scorer.traversal is scorer.operands,
+        rough=rough,
+        bounded=finer is not scorer and bounding(scorer) is not None,
+    )
+    walk = _walk_curves(scorer, bypassing, sample, depths)
+    # Inner products are no distances, and those of few bits say too little of how far a single row is.
+    ends_by_distance = metric is not Metric.IP and not depths.bounded
+    slack = _slack_curves(scorer, bypassing, sample, depths) if walk and ends_by_distance else []
+    return Calibration(queries=len(rows), walk=walk, scan=scan, slack=slack)
 
 
 def _held_out(n_rows: int, graph: Graph | None) -> I64:
@@ -107,26 +122,49 @@ class _Sample:
         return recalls
 
 
-def _walk_curves(scorer: Scorer, finer: Scorer, graph: Graph, sample: _Sample, *, rough: bool) -> list[Curve]:
+class _Depths(NamedTuple):
+    """What decides how many rows that a walk found are looked at again; see :func:`~vecstore.widths.walk_depth`."""
+
+    final: bool
+    rough: bool
+    bounded: bool
+
+    def of(self, k: int, ef: int) -> int:
+        """Give the rows for ``k`` hits of a walk of width ``ef``."""
+        return walk_depth(k, ef, final=self.final, rough=self.rough, bounded=self.bounded)
+
+
+def _walk_curves(scorer: Scorer, graph: Graph, sample: _Sample, depths: _Depths) -> list[Curve]:
     """Measure walks of growing width; a walk gives the recall for every k at once.
 
     What is scored again is in its true order afterwards, so a true neighbour is an answer if it is a candidate.
     """
-    bypassing = graph.bypassing(sample.rows)
-    is_exact = finer is scorer and scorer.traversal is scorer.operands
-    bounded = finer is not scorer and bounding(scorer) is not None
-    n_rows = graph.links.rows
     measured: dict[int, list[tuple[int, F64]]] = {k: [] for k in sample.sizes}
     for ef in _EFFORTS:
-        if SCANNED_PER_EXPANDED * ef >= n_rows:  # a scan takes no longer
+        if SCANNED_PER_EXPANDED * ef >= graph.links.rows:  # a scan takes no longer
             break
-        found = bypassing.search(scorer, len(sample.rows), ef + 1, ef + 1).rows
+        found = graph.search(scorer, len(sample.rows), ef + 1, ef + 1).rows
         for k, points in measured.items():
-            depth = walk_depth(k, ef, final=is_exact, rough=rough, bounded=bounded)
             if k <= ef:
-                points.append((ef, sample.recalls(found, k, depth)))
+                points.append((ef, sample.recalls(found, k, depths.of(k, ef))))
         if all(points and _is_enough(points[-1][1]) for points in measured.values()):
             break
+    return _curves(measured)
+
+
+def _slack_curves(scorer: Scorer, graph: Graph, sample: _Sample, depths: _Depths) -> list[Curve]:
+    """Measure walks that look farther and farther beyond the k-th nearest row, of as many rows as a scan is worth."""
+    ef = widest_walk(graph.links.rows)
+    measured: dict[int, list[tuple[int, F64]]] = {k: [] for k in sample.sizes if k < ef}
+    for k, points in measured.items():
+        depth = depths.of(k, ef)
+        for slack in _SLACKS:
+            # One row more each time, because each query finds its own.
+            reach = Reach(ef + 1, k + 1, np.float32(slack / 1000))
+            found = graph.search(scorer, len(sample.rows), depth + 1, ef + 1, reach=reach).rows
+            points.append((slack, sample.recalls(found, k, depth)))
+            if _is_enough(points[-1][1]):
+                break
     return _curves(measured)
 
 

@@ -28,7 +28,8 @@ class Curve(Config, frozen=True, kw_only=True):
     k : int
         Hits a query.
     efforts : list of int
-        Ascending: ef of a graph walk, or rows that a scan in stages scores again.
+        Ascending: ef of a graph walk, how much farther than the k-th nearest row it looks, in thousandths of that
+        distance, or rows that a scan in stages scores again.
     recalls : list of float
         Mean recall@k at each.
     errors : list of float
@@ -74,15 +75,36 @@ class Calibration(Config, frozen=True, kw_only=True):
         Of graph walks, ascending by k; empty where there is no graph.
     scan : list of Curve
         Of scans in stages, ascending by k; empty where a scan computes exact distances anyway.
+    slack : list of Curve
+        Of graph walks that end by distance (:mod:`vecstore.kernels.graph`), ascending by k; empty where none were
+        measured.
     """
 
     queries: int
     walk: list[Curve] = msgspec.field(default_factory=list)
     scan: list[Curve] = msgspec.field(default_factory=list)
+    slack: list[Curve] = msgspec.field(default_factory=list)
 
     def walk_effort(self, k: int, recall: float) -> int | None:
         """Give the ef of a walk that finds ``recall`` of the ``k`` nearest rows; None where none is known to."""
         return effort_for(self.walk, self.queries, k, recall)
+
+    def walk_slack(self, k: int, recall: float) -> float | None:
+        """Give how much farther than the k-th nearest row a walk has to look, as a part of that distance.
+
+        Between two measured k it grows or falls evenly with the logarithm of k; beyond the last it stays. None where
+        none is known to find ``recall``.
+        """
+        below = [curve for curve in self.slack if curve.k <= k][-1:]
+        above = [curve for curve in self.slack if curve.k >= k][:1]
+        needed = [curve.needed(recall, self.queries) for curve in (below or above) + (above or below)]
+        if not needed or None in needed:
+            return None
+        low, high = (float(thousandths or 0) / 1000 for thousandths in needed)
+        if not below or not above or below == above:
+            return max(low, high)
+        share = math.log(k / below[0].k) / math.log(above[0].k / below[0].k)
+        return low + share * (high - low)
 
     def scan_effort(self, k: int, recall: float) -> int | None:
         """Give the rows that a scan in stages has to score again; None where no number is known to be enough."""

@@ -13,7 +13,7 @@ from vecstore.schemes.scorer import bounding, coarse, quick, renewal, unchanged
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import SourceView
-from vecstore.widths import are_rough, bounded_depth, most_scanned, scan_width, walk_depth, walk_width
+from vecstore.widths import are_rough, bounded_depth, most_scanned, scan_width, walk_depth, walk_reach, walk_width
 
 __all__ = ["search_prepared"]
 
@@ -92,12 +92,14 @@ def _prepared_walk(
     finish = _finish(codes, finest, again=codes.traversal is not codes.operands)
     rough = finest is not codes and are_rough(source.codes)
     depth = walk_depth(k, ef, final=finish.exact is None, rough=rough, bounded=finish.bounds is not None)
+    reach = walk_reach(source, k, ef, effort, is_filtered=is_filtered)
     return PreparedWalk(
         source.graph,
         len(source),
         codes.traversal,
         finish,
         ef=ef,
+        reach=reach.among(len(source)),
         depth=depth,
         k=k,
         least=max(depth, most_scanned(source.codes, ef, is_all=not is_filtered) + 1),

@@ -13,6 +13,7 @@ from vecstore.index.bounded import refine_within
 from vecstore.index.exact import exact_search, scored_again
 from vecstore.index.hnsw import Graph
 from vecstore.index.row_set import RowSet
+from vecstore.kernels.graph import Reach
 from vecstore.kernels.scoring import Scorer
 from vecstore.kernels.screening import is_screened
 from vecstore.kernels.topk import count_found, nearest_rows
@@ -21,7 +22,7 @@ from vecstore.schemes.scorer import bounding, coarse, quick
 from vecstore.segment import RowSource
 from vecstore.types import F32, I64, Metric
 from vecstore.view import SourceView, View
-from vecstore.widths import are_rough, bounded_depth, scan_is_cheaper, scan_width, walk_depth, walk_width
+from vecstore.widths import are_rough, bounded_depth, scan_is_cheaper, scan_width, walk_depth, walk_reach, walk_width
 
 #: Queries of a call that are many.
 MANY_QUERIES = 32
@@ -164,7 +165,8 @@ def _search_source(
     is_final = finer is scorer and scorer.traversal is scorer.operands
     rough = finer is not scorer and are_rough(source.codes)
     depth = min(walk_depth(k, ef, final=is_final, rough=rough, bounded=bounds is not None), allowed.count)
-    rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, ef)
+    reach = walk_reach(source, k, ef, effort, is_filtered=not allowed.is_all)
+    rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, ef, reach)
     if bounds is not None:
         bounds.rerank(rows, distances)
         return refine_within(*nearest_rows(rows, distances, depth), finer, k)
@@ -218,10 +220,18 @@ def scan_to_depth(
 
 
 def _walk(
-    graph: Graph, source: RowSource, scorer: Scorer, queries: F32, metric: Metric, allowed: RowSet, depth: int, ef: int
+    graph: Graph,
+    source: RowSource,
+    scorer: Scorer,
+    queries: F32,
+    metric: Metric,
+    allowed: RowSet,
+    depth: int,
+    ef: int,
+    reach: Reach,
 ) -> tuple[I64, F32]:
     """Search the graph; queries that gave up, or found fewer rows than there are, are scanned."""
-    rows, distances, complete = graph.search(scorer, len(queries), depth, ef, kept=allowed.kept)
+    rows, distances, complete = graph.search(scorer, len(queries), depth, ef, kept=allowed.kept, reach=reach)
     if not all(complete.tolist()) or min(rows[:, -1].tolist()) < 0:
         again = np.flatnonzero(~complete | (rows[:, -1] < 0))
         rest = scorer if len(again) == len(queries) else source.codes.scorer(queries[again], metric)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from vecstore.effort import Effort
 from vecstore.index.row_set import RowSet
+from vecstore.kernels.graph import Reach
 from vecstore.schemes.base import CompressedTable
 from vecstore.segment import RowSource
 
@@ -18,7 +21,9 @@ __all__ = [
     "scan_is_cheaper",
     "scan_width",
     "walk_depth",
+    "walk_reach",
     "walk_width",
+    "widest_walk",
 ]
 
 #: Survivors re-ranked on the finer copy, as a multiple of k, and at least so many. By int8 codes the 10 or 100 nearest
@@ -42,6 +47,8 @@ SCREENED_PER_EXPANDED = 130
 #: screen computes, and by the square root where a scan of a few queries waits for memory as walks do.
 SCANNED_BYTES = 384
 MOST_NARROW = 1.5
+#: Rows kept at most by walks that end by distance.
+WIDEST = 2048
 #: Rows kept, as a multiple of k, and at least so many, by walks whose ef must do for any number of hits or for filters.
 WIDENED_FACTOR = 2
 WIDENED_MIN = 24
@@ -64,6 +71,25 @@ def walk_width(source: RowSource, k: int, effort: Effort, *, is_filtered: bool) 
     if measured is None:
         return None
     return max(FILTERED_FACTOR * measured if is_filtered else measured, k)
+
+
+def walk_reach(source: RowSource, k: int, ef: int, effort: Effort, *, is_filtered: bool) -> Reach:
+    """Give how far a walk of :func:`walk_width` ``ef`` goes.
+
+    Where a slack is known to find the recall asked for, it ends by distance: not where an ef was given, nor where rows
+    are left out.
+    """
+    measured = None
+    if effort.recall is not None and not is_filtered and source.calibration is not None:
+        measured = source.calibration.walk_slack(k, effort.recall)
+    if measured is None:
+        return Reach(ef, k, np.float32(np.inf))
+    return Reach(max(ef, widest_walk(len(source))), k, np.float32(measured))
+
+
+def widest_walk(n_rows: int) -> int:
+    """Give the rows that a walk keeps at most which ends by distance: a scan takes no longer than expanding more."""
+    return max(1, min(n_rows // SCANNED_PER_EXPANDED, WIDEST))
 
 
 def scan_width(source: RowSource, k: int, effort: Effort) -> int | None:

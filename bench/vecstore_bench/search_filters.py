@@ -50,7 +50,7 @@ def _lines(
     system: System, index: Opened, data: DataSet, timed: slice, single: slice, rounds: int
 ) -> list[tuple[str, dict[str, Any]]]:
     asked, one_by_one = data.queries[timed], data.queries[single]
-    steps = system.peer.ladders(TableShape(*data.base.shape))
+    steps = system.peer.ladders(TableShape(*data.base.shape))[:1]
     tuned = smallest(index, steps, asked, data.neighbours[timed], MARK)
     setting = tuned[0].setting if tuned else steps[0][-1]
     found = []

@@ -56,17 +56,18 @@ def share_found(docs, queries, k, recall, where=None):
 @pytest.mark.parametrize(
     ("scheme", "refine", "index", "curves"),
     [
-        ("int8", "float16", INDEX, {"walk", "scan"}),
-        ("full", None, INDEX, {"walk"}),
+        ("int8", "float16", INDEX, {"walk", "scan", "slack"}),
+        ("full", None, INDEX, {"walk", "slack"}),
+        ({"scheme": "rabitq", "bits": 1}, "int8", INDEX, {"walk", "scan"}),
         ({"scheme": "rabitq", "bits": 1}, "int8", None, {"scan"}),
         ("int8", None, None, set()),
     ],
-    ids=["int8 and float16", "full", "rabitq and int8", "exact anyway"],
+    ids=["int8 and float16", "full", "graph over rabitq and int8", "rabitq and int8", "exact anyway"],
 )
 def test_searches_find_the_share_that_was_asked_for(db, vectors, queries, scheme, refine, index, curves):
     docs = filled(db, vectors, scheme, refine, index)
     (segment,) = docs.stats().segments
-    assert {name for name in ("walk", "scan") if segment["calibration"][name]} == curves
+    assert {name for name in ("walk", "scan", "slack") if segment["calibration"][name]} == curves
     for recall in (0.8, 0.9, 0.95, 0.99):
         for k in (1, 7, 10, 40, 150):
             assert share_found(docs, queries, k, recall) >= recall
@@ -155,6 +156,25 @@ def test_efforts_for_other_k_lie_between_the_measured_ones():
     assert effort_for(curves, 10**6, 300, 0.9) == 600
     assert effort_for([], 100, 10, 0.9) is None
     assert effort_for(curves[:2], 10**6, 50, 0.9) == 100
+
+
+def test_a_slack_lies_between_those_of_the_measured_k():
+    measured = Calibration(queries=10**6, slack=[curve(k, (20 * k, 1.0)) for k in (1, 10, 100)])
+    assert [measured.walk_slack(k, 0.9) for k in (1, 10, 100, 500)] == [0.02, 0.2, 2, 2]
+    assert 0.2 < measured.walk_slack(11, 0.9) < measured.walk_slack(60, 0.9) < 2
+    unreached = Calibration(queries=10**6, slack=[curve(1, (20, 1.0)), curve(10, (20, 0.5))])
+    assert unreached.walk_slack(1, 0.9) == 0.02
+    assert unreached.walk_slack(5, 0.9) is None
+    assert Calibration(queries=10**6).walk_slack(10, 0.9) is None
+
+
+def test_walks_of_inner_products_do_not_end_by_distance(db, vectors):
+    docs = db.create_collection("docs", dim=DIM, metric="ip", scheme="int8", refine="float16", index=INDEX)
+    docs.insert(np.arange(ROWS), vectors)
+    docs.optimize()
+    calibration = docs.stats().segments[0]["calibration"]
+    assert calibration["walk"]
+    assert not calibration["slack"]
 
 
 def test_noise_in_few_hits_does_not_raise_the_effort():

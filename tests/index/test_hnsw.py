@@ -16,6 +16,7 @@ from vecstore.errors import CorruptionError, InternalError, InvalidArgumentError
 from vecstore.index import hnsw
 from vecstore.index.exact import exact_search
 from vecstore.index.hnswlib_export import export_levels
+from vecstore.kernels.graph import Reach
 from vecstore.kernels.lengths import unit_rows
 from vecstore.kernels.links import unpack
 from vecstore.schemes.base import TableShape
@@ -346,6 +347,9 @@ def test_wrong_arguments_of_search(graph, scorer):
         ((100, 11, 10), {}, "ef"),
         ((100, 0, 10), {}, "ef"),
         ((100, 5, 10), {"kept": hnsw.Kept.of(np.ones(3, np.bool_))}, "kept"),
+        ((100, 5, 10), {"reach": Reach(4, 1, np.float32(0.1))}, "reach"),
+        ((100, 5, 10), {"reach": Reach(10, 11, np.float32(0.1))}, "reach"),
+        ((100, 5, 10), {"reach": Reach(10, 5, np.float32(-0.1))}, "reach"),
     ):
         with pytest.raises(InvalidArgumentError, match=message):
             graph.search(scorer, *arguments, **options)

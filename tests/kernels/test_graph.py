@@ -32,8 +32,13 @@ def searched(links, rows, queries, ef, count):
     operands = PlainL2(frozen(rows), frozen(queries))
     found = np.empty((len(queries), count), np.int64)
     distances = np.empty((len(queries), count), np.float32)
-    graph.beam_search(operands, links, ef, found, distances)
+    graph.beam_search(operands, links, whole_pool(ef), found, distances)
     return found, distances
+
+
+def whole_pool(ef):
+    """The reach of a walk that expands all the rows it keeps."""
+    return graph.Reach(ef, 1, np.float32(np.inf))
 
 
 def searched_among(links, rows, queries, ef, count, kept):
@@ -120,6 +125,61 @@ def test_damaged_links_spoil_results_but_never_reach_outside(rng):
             kept = rng.random(500) < share
             found, _, _ = searched_among(links, rows, queries, 30, 10, kept)
             assert kept[found[found >= 0]].all()
+
+
+def walked(distances, level0, reach, kept):
+    """Plain twin of a walk from row 0: the rows left in the pool, nearest first."""
+    pool, expanded, visited = [(distances[0], 0)], set(), {0}
+    while True:
+        limit = np.float32(np.inf)
+        if len(pool) >= reach.k:
+            limit = pool[reach.k - 1][0] + reach.slack * abs(pool[reach.k - 1][0])
+        while len(pool) > kept and pool[-1][0] > limit:
+            pool.pop()
+        waiting = [row for distance, row in pool if row not in expanded and distance <= limit]
+        met = []
+        while waiting and not met:
+            for row in waiting[: graph.EXPANDED_TOGETHER]:
+                expanded.add(row)
+                met += [other for other in sorted(level0[row]) if other not in visited and other not in met]
+            visited.update(met)
+            waiting = waiting[graph.EXPANDED_TOGETHER :]
+        if not met:
+            return [row for _, row in pool]
+        for row in met:
+            if distances[row] <= limit or len(pool) < kept:
+                pool = sorted([*pool, (distances[row], row)])[: reach.ef]
+
+
+@pytest.mark.parametrize("slack", [0, 0.1, 0.5, 3, np.inf])
+@pytest.mark.parametrize(("ef", "k", "count"), [(400, 5, 5), (400, 5, 20), (30, 10, 12), (12, 1, 1)])
+def test_walks_end_by_distance(rng, slack, ef, k, count):
+    rows = rng.standard_normal((400, 6), dtype=np.float32)
+    queries = rng.standard_normal((15, 6), dtype=np.float32)
+    exact = reference.squared_distances(rows, queries)
+    level0 = np.argsort(reference.squared_distances(rows, rows), axis=1)[:, 1:9].astype(np.int32)
+    reach = graph.Reach(ef, k, np.float32(slack))
+    found, distances = np.empty((15, count), np.int64), np.empty((15, count), np.float32)
+    graph.beam_search(PlainL2(frozen(rows), frozen(queries)), linked(level0), reach, found, distances)
+    for query in range(15):
+        expected = walked(exact[query], level0, reach, count)[:count]
+        assert found[query].tolist() == expected + [-1] * (count - len(expected))
+
+
+def test_a_larger_slack_finds_more_and_all_of_it_is_everything_within(rng):
+    rows = rng.standard_normal((2_000, 4), dtype=np.float32)
+    queries = rng.standard_normal((40, 4), dtype=np.float32)
+    exact = reference.squared_distances(rows, queries)
+    level0 = np.argsort(reference.squared_distances(rows, rows), axis=1)[:, 1:7].astype(np.int32)
+    truth = np.argsort(exact, axis=1)[:, :10]
+    shares = []
+    for slack in (0, 1, 4, 1e9):
+        found, distances = np.empty((40, 10), np.int64), np.empty((40, 10), np.float32)
+        reach = graph.Reach(2_000, 10, np.float32(slack))
+        graph.beam_search(PlainL2(frozen(rows), frozen(queries)), linked(level0), reach, found, distances)
+        shares.append((found[:, :, None] == truth[:, None, :]).any(axis=1).mean())
+    assert shares == sorted(shares)
+    assert shares[0] < shares[-1]
 
 
 def test_a_filtered_walk_passes_through_rows_that_are_left_out():

@@ -23,7 +23,7 @@ from vecstore.index.hnswlib_export import Levels, export_levels
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
 from vecstore.kernels.filtered_walk import beam_search_kept
-from vecstore.kernels.graph import MAX_ROWS, Links, beam_search
+from vecstore.kernels.graph import MAX_ROWS, Links, Reach, beam_search
 from vecstore.kernels.links import LISTS_PER_START, MAX_NUMBERS, PADDING, Lists, pack, unpack
 from vecstore.kernels.scoring import Scorer
 from vecstore.types import F32, I64, U64, Mask, Metric
@@ -32,6 +32,8 @@ __all__ = ["Graph", "GraphHits", "Kept", "Previous", "build", "grow"]
 
 #: Rows handed to hnswlib at a time.
 _BLOCK_ROWS = 512
+#: The reach of walks that expand all the rows that they keep.
+_WHOLE_POOL = Reach(ef=1, k=1, slack=np.float32(np.inf))
 _SPACES = {Metric.L2: "l2", Metric.IP: "ip", Metric.COSINE: "ip"}
 
 
@@ -210,6 +212,7 @@ class Graph:
         ef: int,
         *,
         kept: Kept | None = None,
+        reach: Reach | None = None,
     ) -> GraphHits:
         """Find the nearest rows of each query by walking the graph.
 
@@ -224,18 +227,27 @@ class Graph:
             Rows kept while walking: more find more, and cost more.
         kept : Kept, optional
             Only these rows; the walk still goes through the others.
+        reach : Reach, optional
+            How far walks go that leave no rows out, instead of until all ``ef`` rows kept are expanded. Distances must
+            be those of a geometry: inner products are not.
 
         Raises
         ------
         InvalidArgumentError
-            ``ef`` is below ``count``, a number is not positive, the kept rows are of another graph, or the scorer has
-            no ``traversal``.
+            ``ef`` is below ``count``, a number is not positive, the kept rows are of another graph, the reach is less
+            than ``count`` or has no k inside, or the scorer has no ``traversal``.
         """
         operands = scorer.traversal
         if operands is None:
             raise InvalidArgumentError("this scheme cannot be searched by graph; use exact search", field="scheme")
         if not 1 <= count <= ef:
             raise InvalidArgumentError(f"ef: expected at least the {count} rows wanted (and 1), got {ef}", field="ef")
+        far = _WHOLE_POOL._replace(ef=ef) if reach is None else reach
+        if not (1 <= far.k <= far.ef and count <= far.ef and far.slack >= 0):
+            raise InvalidArgumentError(
+                f"reach: expected an ef of at least {count} and k, a k and a slack of at least 0, got {far}",
+                field="reach",
+            )
         n_rows = self.links.rows
         hits = GraphHits(
             np.empty((n_queries, count), np.int64),
@@ -243,7 +255,7 @@ class Graph:
             np.ones(n_queries, np.bool_),
         )
         if kept is None:
-            beam_search(operands, self.links, min(ef, n_rows), hits.rows, hits.distances)
+            beam_search(operands, self.links, far.among(n_rows), hits.rows, hits.distances)
             return hits
         if kept.rows != n_rows:
             raise InvalidArgumentError(f"kept: expected some of {n_rows} rows, got some of {kept.rows}", field="kept")

@@ -16,7 +16,7 @@ from vecstore.index.row_set import RowSet
 from vecstore.kernels.compiling import bound, frozen
 from vecstore.kernels.distance import Operands, gather, nearest_within, rerank
 from vecstore.kernels.filtered_walk import beam_search_kept
-from vecstore.kernels.graph import beam_search
+from vecstore.kernels.graph import Reach, beam_search
 from vecstore.kernels.topk import rank_own_rows
 from vecstore.types import F32, I64
 
@@ -139,6 +139,8 @@ class PreparedWalk:
         For what the walk found.
     ef : int
         Rows kept while walking.
+    reach : Reach
+        How far walks go where no row is left out.
     depth : int
         Rows that are looked at again, at most ``ef``.
     k : int
@@ -155,6 +157,7 @@ class PreparedWalk:
         finish: Finish,
         *,
         ef: int,
+        reach: Reach,
         depth: int,
         k: int,
         least: int,
@@ -163,7 +166,7 @@ class PreparedWalk:
         self._among = operands, graph.links, min(ef, n_rows)
         self._found = found = _Found(n_rows, finish, depth, k)
         self._complete = np.ones(1, np.bool_)
-        self._walk = bound(beam_search, *self._among, found.rows, found.distances)
+        self._walk = bound(beam_search, operands, graph.links, reach, found.rows, found.distances)
         self._scan_of = n_rows, operands, finish, depth, k
 
     @cached_property

@@ -4,6 +4,11 @@ The walk is that of Malkov & Yashunin (2018), algorithms 2 and 5: greedy through
 level 0 until the nearest row that was not expanded is farther than all ``ef`` found. Found rows live in one sorted
 array instead of two heaps, because rows that fell out of the best ``ef`` can never be expanded.
 
+A walk may end earlier, by distance: no row is expanded that is farther than the k-th nearest by more than a *slack* of
+its distance (Al-Jazzazi et al., "Distance Adaptive Beam Search for Provably Accurate Graph-Based Nearest Neighbor
+Search", 2025). So a query with a clear answer takes few rows, and one with many rows about as near takes many, where an
+``ef`` takes as many for each: for the same mean recall that is up to 40 % fewer (docs/decisions.md).
+
 Links are data from a file: every number is checked against the number of rows before it is followed, so damaged
 links can spoil results but never read outside an array.
 """
@@ -27,6 +32,9 @@ MAX_ROWS = 2**31 - 1
 EXPANDED_TOGETHER = 4
 #: Rows between asking for a row and computing its distance; more crowd each other out of the nearest cache.
 ROWS_AHEAD = 4
+
+#: Above the key of every row.
+NO_LIMIT = np.uint64(2**64 - 1)
 
 _ONE = np.uint64(1)
 _ROW = np.uint64(0xFFFF_FFFF)
@@ -65,6 +73,29 @@ class Links(NamedTuple):
     down: I32
     entry: int
     levels: int
+
+
+class Reach(NamedTuple):
+    """How far a walk goes.
+
+    Attributes
+    ----------
+    ef : int
+        Rows kept at most.
+    k : int
+        The row whose distance counts, at most ``ef``.
+    slack : float32
+        No row is expanded that is farther than the k-th nearest by more than this times its distance; ``inf`` where
+        all that are kept are expanded.
+    """
+
+    ef: int
+    k: int
+    slack: np.float32
+
+    def among(self, rows: int) -> Reach:
+        """Give the same for a graph of so many rows."""
+        return Reach(min(self.ef, rows), min(self.k, rows), self.slack)
 
 
 class Scratch(NamedTuple):
@@ -253,11 +284,16 @@ def expand_next(
 
 
 @kernel
-def insert_met(links: Links, scratch: Scratch, count: Int, pool: U64, size: Int, cursor: Int) -> tuple[Int, Int]:
-    """Insert those of ``count`` rows in ``scratch`` that belong in ``pool``; give its new ``size`` and ``cursor``."""
+def insert_met(
+    links: Links, scratch: Scratch, count: Int, pool: U64, size: Int, cursor: Int, limit: np.uint64, kept: Int
+) -> tuple[Int, Int]:
+    """Insert those of ``count`` rows in ``scratch`` that belong in ``pool``; give its new ``size`` and ``cursor``.
+
+    Rows with keys from ``limit`` on do not, once there are ``kept``.
+    """
     for place in range(count):
         key = pack(scratch.found[place], np.int64(scratch.fresh[place]) << 1)
-        if size < len(pool) or key < pool[size - 1]:
+        if (size < len(pool) or key < pool[size - 1]) and (key < limit or size < kept):
             cursor = min(cursor, insert_sorted(pool, size, key))
             size = min(size + 1, len(pool))
             prefetch_list(links.lists, scratch.fresh[place])
@@ -281,7 +317,7 @@ def walk_to(
     size: Int = 0
     cursor: Int = 0
     while count:
-        size, cursor = insert_met(links, scratch, count, pool, size, cursor)
+        size, cursor = insert_met(links, scratch, count, pool, size, cursor, NO_LIMIT, 0)
         if cursor > furthest:
             break
         count, cursor = expand_next(operands, query, links, scratch, pool, size, cursor)
@@ -289,9 +325,35 @@ def walk_to(
 
 
 @kernel
-def walk(operands: Operands, query: int, links: Links, scratch: Scratch, pool: U64) -> Int:
-    """Search level 0; leave the nearest rows in ``pool`` uint64[ef], ascending, and give their number."""
-    return walk_to(operands, query, links, scratch, pool, len(pool))[0]
+def limit_of(pool: U64, size: Int, reach: Reach) -> np.uint64:
+    """Give the key from which on rows are not expanded, by the k-th of the ``size`` rows found."""
+    if size < reach.k or reach.slack == np.inf:
+        return NO_LIMIT
+    nearest = distance_of(pool[reach.k - 1])
+    return pack(nearest + reach.slack * abs(nearest), MAX_ROWS << 1)
+
+
+@kernel
+def walk(operands: Operands, query: int, links: Links, scratch: Scratch, reach: Reach, pool: U64, kept: Int) -> Int:
+    """Search level 0; leave the nearest rows in ``pool`` uint64[ef], ascending, and give their number.
+
+    That is at least ``kept`` where so many can be reached.
+    """
+    count = begin_walk(operands, query, links, scratch)
+    size: Int = 0
+    cursor: Int = 0
+    limit = NO_LIMIT
+    while count:
+        size, cursor = insert_met(links, scratch, count, pool, size, cursor, limit, kept)
+        limit = limit_of(pool, size, reach)
+        # Limits only fall, so that what is beyond one is never expanded.
+        while size > kept and pool[size - 1] >= limit:
+            size -= 1
+        within = size
+        while within > cursor and pool[within - 1] >= limit:
+            within -= 1
+        count, cursor = expand_next(operands, query, links, scratch, pool, within, cursor)
+    return size
 
 
 @kernel
@@ -307,22 +369,22 @@ def write_found(keys: U64, count: Int, rows: I64, distances: F32) -> None:
 
 
 @kernel
-def beam_search(operands: Operands, links: Links, ef: int, rows: I64, distances: F32) -> None:
+def beam_search(operands: Operands, links: Links, reach: Reach, rows: I64, distances: F32) -> None:
     """Search every query of ``operands``; write the nearest rows into ``rows`` int64[q, m] and ``distances``, m <= ef.
 
     Parameters
     ----------
     operands : Operands
     links : Links
-    ef : int
-        Rows kept while searching.
+    reach : Reach
+        How far walks go.
     rows : int64[q, m]
         Out: nearest first, -1 past the last.
     distances : float32[q, m]
         Out: ``inf`` past the last.
     """
     scratch = new_scratch(links)
-    pool = np.empty(ef, np.uint64)
+    pool = np.empty(reach.ef, np.uint64)
     for query in range(rows.shape[0]):
-        count = walk(operands, query, links, scratch, pool)
+        count = walk(operands, query, links, scratch, reach, pool, rows.shape[1])
         write_found(pool, count, rows[query], distances[query])

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from vecstore.schemes.base import TableShape
 from vecstore.types import F32, I64, Metric
@@ -31,7 +31,7 @@ EF_CONSTRUCTION = 200
 SEED = 100
 
 #: Values of the parameters with which a search is made more thorough, by name.
-Setting = Mapping[str, int]
+Setting = Mapping[str, Any]
 
 #: Candidates of a graph search that are tried.
 WIDTHS = (
@@ -119,7 +119,7 @@ class Peer(ABC):
         return folder_bytes(folder)
 
 
-def ladder(name: str, values: Sequence[int]) -> list[Setting]:
+def ladder(name: str, values: Sequence[float]) -> list[Setting]:
     """Give the settings of one parameter."""
     return [{name: value} for value in values]
 

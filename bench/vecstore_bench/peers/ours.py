@@ -27,6 +27,16 @@ _BATCH = 1_000
 _ID_BYTES = 8
 #: Metadata column: the rows' places in a random order, by which filters of any share can be made.
 PLACE = "place"
+#: Recalls that searches are asked to find; what they find of real queries is measured.
+_RECALLS = (
+    0.5,
+    0.6,
+    0.7,
+    0.75,
+    *(place / 100 for place in range(80, 95)),
+    0.945,
+    *(place / 200 for place in range(190, 200)),
+)
 _GRAPH = HnswConfig(M=M, ef_construction=EF_CONSTRUCTION, seed=SEED)
 
 
@@ -57,7 +67,8 @@ class Opened:
 
     def search(self, queries: F32, k: int, setting: Setting, where: str | None = None) -> I64:
         """Search, without metadata."""
-        found = self._docs.search(queries, k, ef=setting.get("ef"), exact=self._exact, where=where, columns=[])
+        ef, recall = setting.get("ef"), setting.get("recall")
+        found = self._docs.search(queries, k, ef=ef, recall=recall, exact=self._exact, where=where, columns=[])
         return found.ids.astype(np.int64)
 
     def close(self) -> None:
@@ -95,8 +106,10 @@ class Vecstore(Peer):
         return vecstore.__version__
 
     def ladders(self, shape: TableShape) -> Sequence[Sequence[Setting]]:
-        """Give values of ef; a scan has nothing to choose."""
-        return [ladder("ef", WIDTHS)] if self.graph and shape.rows >= _GRAPH.min_rows else [[{}]]
+        """Give values of ef, and recalls to ask for, which may be missed or exceeded; a scan has nothing to choose."""
+        if not self.graph or shape.rows < _GRAPH.min_rows:
+            return [[{}]]
+        return [ladder("ef", WIDTHS), ladder("recall", _RECALLS)]
 
     def build(self, data: DataSet, threads: int, folder: Path) -> None:
         """Insert all rows in batches, and seal them into one segment."""
