@@ -28,15 +28,7 @@ _ID_BYTES = 8
 #: Metadata column: the rows' places in a random order, by which filters of any share can be made.
 PLACE = "place"
 #: Recalls that searches are asked to find; what they find of real queries is measured.
-_RECALLS = (
-    0.5,
-    0.6,
-    0.7,
-    0.75,
-    *(place / 100 for place in range(80, 95)),
-    0.945,
-    *(place / 200 for place in range(190, 200)),
-)
+_RECALLS = (0.5, 0.6, 0.7, 0.75, *(place / 200 for place in range(160, 200)))
 _GRAPH = HnswConfig(M=M, ef_construction=EF_CONSTRUCTION, seed=SEED)
 
 
