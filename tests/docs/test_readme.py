@@ -18,7 +18,8 @@ def example(label: str) -> str:
 
 
 def run(code: str, folder: Path) -> str:
-    process = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
+    # On a machine that has no kernels yet, what an example needs is compiled first.
+    process = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=280)
     assert process.returncode == 0, process.stderr
     return process.stdout
 
