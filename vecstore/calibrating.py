@@ -33,6 +33,8 @@ _SEED = 20_260_101
 _EFFORTS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 #: How much farther than the k-th nearest row walks are tried to look, in thousandths of its distance.
 _SLACKS = (10, 20, 40, 60, 80, 110, 150, 200, 270, 360, 480, 640, 850, 1130)
+#: Steps of that ladder without a gain after which no other is tried.
+_IDLE_STEPS = 2
 #: A loss that is not worth measuring more effort for.
 _ENOUGH = 0.0005
 
@@ -153,7 +155,11 @@ def _walk_curves(scorer: Scorer, graph: Graph, sample: _Sample, depths: _Depths)
 
 
 def _slack_curves(scorer: Scorer, graph: Graph, sample: _Sample, depths: _Depths) -> list[Curve]:
-    """Measure walks that look farther and farther beyond the k-th nearest row, of as many rows as a scan is worth."""
+    """Measure walks that look farther and farther beyond the k-th nearest row, of as many rows as a scan is worth.
+
+    As many rows as walks of any width look at again are looked at here. Searches take as many as their recall's ef
+    says, which for rough codes and little recall are fewer: what that loses is in what is allowed for harder queries.
+    """
     ef = widest_walk(graph.links.rows)
     measured: dict[int, list[tuple[int, F64]]] = {k: [] for k in sample.sizes if k < ef}
     for k, points in measured.items():
@@ -163,7 +169,7 @@ def _slack_curves(scorer: Scorer, graph: Graph, sample: _Sample, depths: _Depths
             reach = Reach(ef + 1, k + 1, np.float32(slack / 1000))
             found = graph.search(scorer, len(sample.rows), depth + 1, ef + 1, reach=reach).rows
             points.append((slack, sample.recalls(found, k, depth)))
-            if _is_enough(points[-1][1]):
+            if _is_enough(points[-1][1]) or _stands_still([recalls.mean() for _, recalls in points]):
                 break
     return _curves(measured)
 
@@ -178,6 +184,11 @@ def _scan_curves(scorer: Scorer, finer: Scorer, n_rows: int, sample: _Sample) ->
     return _curves(
         {k: [(effort, sample.recalls(found, k, effort)) for effort in efforts if effort >= k] for k in sample.sizes}
     )
+
+
+def _stands_still(recalls: Sequence[float]) -> bool:
+    """Tell whether the last steps of a ladder brought nothing, as where some neighbours are out of reach."""
+    return len(recalls) > _IDLE_STEPS and recalls[-1] <= recalls[-1 - _IDLE_STEPS]
 
 
 def _is_enough(recalls: F64) -> bool:

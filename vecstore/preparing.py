@@ -91,14 +91,13 @@ def _prepared_walk(
         return None
     finish = _finish(codes, finest, again=codes.traversal is not codes.operands)
     rough = finest is not codes and are_rough(source.codes)
-    depth = walk_depth(k, ef, final=finish.exact is None, rough=rough, bounded=finish.bounds is not None)
     reach = walk_reach(source, k, ef, effort, is_filtered=is_filtered)
+    depth = walk_depth(k, ef, final=finish.exact is None, rough=rough, bounded=finish.bounds is not None)
     return PreparedWalk(
         source.graph,
         len(source),
         codes.traversal,
         finish,
-        ef=ef,
         reach=reach.among(len(source)),
         depth=depth,
         k=k,

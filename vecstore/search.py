@@ -164,9 +164,9 @@ def _search_source(
     bounds = bounding(scorer) if finer is not scorer else None
     is_final = finer is scorer and scorer.traversal is scorer.operands
     rough = finer is not scorer and are_rough(source.codes)
-    depth = min(walk_depth(k, ef, final=is_final, rough=rough, bounded=bounds is not None), allowed.count)
     reach = walk_reach(source, k, ef, effort, is_filtered=not allowed.is_all)
-    rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, ef, reach)
+    depth = min(walk_depth(k, ef, final=is_final, rough=rough, bounded=bounds is not None), allowed.count)
+    rows, distances = _walk(graph, source, scorer, queries, metric, allowed, depth, reach)
     if bounds is not None:
         bounds.rerank(rows, distances)
         return refine_within(*nearest_rows(rows, distances, depth), finer, k)
@@ -227,11 +227,10 @@ def _walk(
     metric: Metric,
     allowed: RowSet,
     depth: int,
-    ef: int,
     reach: Reach,
 ) -> tuple[I64, F32]:
     """Search the graph; queries that gave up, or found fewer rows than there are, are scanned."""
-    rows, distances, complete = graph.search(scorer, len(queries), depth, ef, kept=allowed.kept, reach=reach)
+    rows, distances, complete = graph.search(scorer, len(queries), depth, reach.ef, kept=allowed.kept, reach=reach)
     if not all(complete.tolist()) or min(rows[:, -1].tolist()) < 0:
         again = np.flatnonzero(~complete | (rows[:, -1] < 0))
         rest = scorer if len(again) == len(queries) else source.codes.scorer(queries[again], metric)

@@ -146,7 +146,8 @@ class Views:
         """Give the view of the latest commit."""
         seen = self._seen
         state = self._environment.state()
-        if seen is not None and state == seen[0]:
+        # What another call has seen, as between a commit and its notice, no later one may miss.
+        if seen is not None and state == seen[0] and self._latest is seen[1]:
             return seen[1]
         with self.snapshot() as (_, view):
             self._seen = state, view

@@ -77,7 +77,7 @@ def walk_reach(source: RowSource, k: int, ef: int, effort: Effort, *, is_filtere
     """Give how far a walk of :func:`walk_width` ``ef`` goes.
 
     Where a slack is known to find the recall asked for, it ends by distance: not where an ef was given, nor where rows
-    are left out.
+    are left out. Whether to walk at all is decided by the ef that finds as much, which is the longer way.
     """
     measured = None
     if effort.recall is not None and not is_filtered and source.calibration is not None:

@@ -132,7 +132,7 @@ def walked(distances, level0, reach, kept):
     pool, expanded, visited = [(distances[0], 0)], set(), {0}
     while True:
         limit = np.float32(np.inf)
-        if len(pool) >= reach.k:
+        if len(pool) >= max(reach.k, kept):
             limit = pool[reach.k - 1][0] + reach.slack * abs(pool[reach.k - 1][0])
         while len(pool) > kept and pool[-1][0] > limit:
             pool.pop()
@@ -147,7 +147,7 @@ def walked(distances, level0, reach, kept):
         if not met:
             return [row for _, row in pool]
         for row in met:
-            if distances[row] <= limit or len(pool) < kept:
+            if distances[row] <= limit:
                 pool = sorted([*pool, (distances[row], row)])[: reach.ef]
 
 

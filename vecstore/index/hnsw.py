@@ -224,7 +224,7 @@ class Graph:
         count : int
             Rows wanted for each query, at most ``ef``.
         ef : int
-            Rows kept while walking: more find more, and cost more.
+            Rows kept while walking: more find more, and cost more. Where ``reach`` says how far, no more than a bound.
         kept : Kept, optional
             Only these rows; the walk still goes through the others.
         reach : Reach, optional

@@ -137,12 +137,10 @@ class PreparedWalk:
         Of the walk.
     finish : Finish
         For what the walk found.
-    ef : int
-        Rows kept while walking.
     reach : Reach
-        How far walks go where no row is left out.
+        How far walks go; where rows are left out, its ef alone says so.
     depth : int
-        Rows that are looked at again, at most ``ef``.
+        Rows that are looked at again, at most the ef.
     k : int
         Rows wanted, at most ``depth``.
     least : int
@@ -156,14 +154,13 @@ class PreparedWalk:
         operands: Operands,
         finish: Finish,
         *,
-        ef: int,
         reach: Reach,
         depth: int,
         k: int,
         least: int,
     ) -> None:
         self.least = least
-        self._among = operands, graph.links, min(ef, n_rows)
+        self._among = operands, graph.links, reach.ef
         self._found = found = _Found(n_rows, finish, depth, k)
         self._complete = np.ones(1, np.bool_)
         self._walk = bound(beam_search, operands, graph.links, reach, found.rows, found.distances)

@@ -177,7 +177,7 @@ def walk_across(
     size = min(kept, width)
     count, cursor = step_next(operands, query, links, scratch, dropped, nearest, size, 0)
     while count:
-        size, cursor = insert_met(links, scratch, count, nearest, size, cursor, NO_LIMIT, 0)
+        size, cursor = insert_met(links, scratch, count, nearest, size, cursor, NO_LIMIT)
         count, cursor = step_next(operands, query, links, scratch, dropped, nearest, size, cursor)
     for place in range(len(best)):
         best[place] = nearest[place] & ~_EXPANDED if place < size else FREE
@@ -236,7 +236,7 @@ def walk_kept(
         scratch.visited[word] |= dropped[word]
     count, cursor = expand_next(operands, query, links, scratch, nearest, size, cursor)
     while count:
-        size, cursor = insert_met(links, scratch, count, nearest, size, cursor, NO_LIMIT, 0)
+        size, cursor = insert_met(links, scratch, count, nearest, size, cursor, NO_LIMIT)
         for place in range(count):
             row = np.int64(scratch.fresh[place])
             key = pack(scratch.found[place], row << 1)

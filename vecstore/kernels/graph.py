@@ -285,15 +285,15 @@ def expand_next(
 
 @kernel
 def insert_met(
-    links: Links, scratch: Scratch, count: Int, pool: U64, size: Int, cursor: Int, limit: np.uint64, kept: Int
+    links: Links, scratch: Scratch, count: Int, pool: U64, size: Int, cursor: Int, limit: np.uint64
 ) -> tuple[Int, Int]:
     """Insert those of ``count`` rows in ``scratch`` that belong in ``pool``; give its new ``size`` and ``cursor``.
 
-    Rows with keys from ``limit`` on do not, once there are ``kept``.
+    Rows with keys from ``limit`` on do not.
     """
     for place in range(count):
         key = pack(scratch.found[place], np.int64(scratch.fresh[place]) << 1)
-        if (size < len(pool) or key < pool[size - 1]) and (key < limit or size < kept):
+        if key < limit and (size < len(pool) or key < pool[size - 1]):
             cursor = min(cursor, insert_sorted(pool, size, key))
             size = min(size + 1, len(pool))
             prefetch_list(links.lists, scratch.fresh[place])
@@ -317,7 +317,7 @@ def walk_to(
     size: Int = 0
     cursor: Int = 0
     while count:
-        size, cursor = insert_met(links, scratch, count, pool, size, cursor, NO_LIMIT, 0)
+        size, cursor = insert_met(links, scratch, count, pool, size, cursor, NO_LIMIT)
         if cursor > furthest:
             break
         count, cursor = expand_next(operands, query, links, scratch, pool, size, cursor)
@@ -325,9 +325,12 @@ def walk_to(
 
 
 @kernel
-def limit_of(pool: U64, size: Int, reach: Reach) -> np.uint64:
-    """Give the key from which on rows are not expanded, by the k-th of the ``size`` rows found."""
-    if size < reach.k or reach.slack == np.inf:
+def limit_of(pool: U64, size: Int, reach: Reach, kept: Int) -> np.uint64:
+    """Give the key from which on rows are not expanded, by the k-th of the ``size`` rows found.
+
+    There is none before ``kept`` are found.
+    """
+    if size < max(reach.k, kept) or reach.slack == np.inf:
         return NO_LIMIT
     nearest = distance_of(pool[reach.k - 1])
     return pack(nearest + reach.slack * abs(nearest), MAX_ROWS << 1)
@@ -344,9 +347,9 @@ def walk(operands: Operands, query: int, links: Links, scratch: Scratch, reach: 
     cursor: Int = 0
     limit = NO_LIMIT
     while count:
-        size, cursor = insert_met(links, scratch, count, pool, size, cursor, limit, kept)
-        limit = limit_of(pool, size, reach)
-        # Limits only fall, so that what is beyond one is never expanded.
+        size, cursor = insert_met(links, scratch, count, pool, size, cursor, limit)
+        limit = limit_of(pool, size, reach, kept)
+        # Limits fall as distances do (those that are not below 0), so that what is beyond one is never expanded.
         while size > kept and pool[size - 1] >= limit:
             size -= 1
         within = size

@@ -279,16 +279,17 @@ class Environment:
         StoreClosed, ForkError, CorruptionError
         """
         self._check_process()
-        if self._last_write is not None:
-            self._check_usable()
+        if self._last_write is not None and self._env is not None:
             return self._last_write
+        # Without an environment the store is closed, or is being opened again, which this waits for.
         self._gate.enter()
         try:
             self._check_usable()
             with self._env.begin() as raw:
                 return int(raw.id())
         except lmdb.MapResizedError:
-            return -1
+            # Unlike all before, so that a read follows, which takes over the size.
+            return object()
         except lmdb.Error as error:
             raise self._translate(error) from error
         finally:

@@ -128,7 +128,7 @@ class Vecstore(Peer):
             docs.optimize()
 
     def open(self, folder: Path, shape: TableShape, metric: Metric) -> Opened:  # noqa: ARG002
-        """Open the store for reading."""
+        """Open the store, for writing too as is usual, so that one run at a time uses a folder."""
         return Opened(folder, self.exact)
 
     def memory_bytes(self, folder: Path) -> int:

@@ -168,7 +168,7 @@ def in_vectors(builder: Builder, sides: Sequence[Row], lanes: int, put: Callable
     def filled(side: Row, offset: Value, count: int) -> Value:
         part = load(builder, side, offset, None, count)
         places = ir.Constant(ir.VectorType(I32, lanes), [min(place, count) for place in range(lanes)])
-        return part if count == lanes else builder.shuffle_vector(part, ir.Constant(part.type, None), places)
+        return builder.shuffle_vector(part, ir.Constant(part.type, None), places)
 
     whole = builder.and_(length, I64(-2 * lanes))
     with steps(builder, whole, 2 * lanes) as offset:

@@ -10,7 +10,7 @@ LANES = 16
 GLANCE = 64
 #: Bytes that the processor fetches together.
 CACHE_LINE = 64
-#: Largest code of queries of ``narrow_dot``: two products of it with 255 fit 16 bits.
+#: Largest code of queries of ``narrow_dot``, a sign and six bits: two products with 255 fit 16 bits.
 NARROW = 63
 #: Queries that the tile functions take together: their accumulators just fit the registers of AVX-512.
 TILE = 4
