@@ -113,6 +113,25 @@ def test_another_environment_follows_the_growth(tmp_path, environment):
     reader.close()
 
 
+def test_no_state_is_like_another_while_the_map_has_to_follow(tmp_path, environment):
+    environment.write(lambda t: t.put(1, b"k", b"v"))
+    environment.close()
+    reader = Environment(tmp_path / "env", TABLES, readonly=True, map_bytes=1 << 20)
+    assert reader.state() == reader.state()
+
+    class Grown:
+        def begin(self):
+            raise lmdb.MapResizedError("the other process has grown the map")
+
+        def close(self):
+            pass
+
+    opened, reader._env = reader._env, Grown()
+    assert reader.state() != reader.state()
+    reader._env = opened
+    reader.close()
+
+
 @pytest.mark.parametrize("where", [0, 4, 8, 16, 20])
 def test_a_damaged_value_is_reported(environment, where):
     environment.write(lambda t: t.put(1, b"key", b"a value of some length"))
