@@ -33,10 +33,10 @@ def walked(monkeypatch):
     [
         ("int8", "float16", 10, 10, (10, 10)),
         ("int8", "float16", 10, 15, (15, 15)),
-        ("int8", "float16", 10, 60, (24, 60)),
+        ("int8", "float16", 10, 60, (15, 60)),
         ("int8", "float16", 10, 5, (10, 10)),
-        ("int8", "float16", 30, None, (60, 60)),
-        ("int8", "float16", 10, None, (24, 40)),
+        ("int8", "float16", 30, None, (45, 60)),
+        ("int8", "float16", 10, None, (15, 40)),
         ("int4", "int8", 10, 200, (100, 200)),
         ("int4", "int8", 10, 20, (20, 20)),
         ("full", None, 10, 12, (10, 12)),
@@ -66,12 +66,13 @@ def test_filtered_walks_are_wide_enough(tmp_path, walked):
         walked.clear()
         docs.search(rows[:2], 10, ef=10, where="even = true")
         docs.search(rows[:2], 15, ef=10, where="even = true")
-    assert walked == [(24, 24), (30, 30)]
+    assert walked == [(15, 24), (23, 30)]
 
 
 def test_what_is_scored_again_was_found():
     for ef in (10, 17, 40, 200, 1000):
-        assert walk_depth(10, ef, final=False, rough=False, bounded=False) == min(ef, 24)
+        assert walk_depth(10, ef, final=False, rough=False, bounded=False) == min(ef, 15)
         assert walk_depth(10, ef, final=False, rough=True, bounded=False) == min(ef, 100)
         assert walk_depth(10, ef, final=False, rough=True, bounded=True) == ef
         assert walk_depth(10, ef, final=True, rough=True, bounded=True) == 10
+    assert [walk_depth(k, 1000, final=False, rough=False, bounded=False) for k in (1, 5, 7, 100)] == [8, 8, 11, 150]
