@@ -10,6 +10,7 @@ import pytest
 from tests import reference
 from vecstore import schemes
 from vecstore.errors import InvalidArgumentError
+from vecstore.kernels.intrinsics import NARROW
 from vecstore.kernels.lengths import unit_rows
 from vecstore.types import Metric
 
@@ -59,7 +60,8 @@ def test_int8_walks_with_rounded_queries_and_scores_with_exact_ones(rng, metric)
     table = schemes.from_config("int8").fit(matrix)
     scorer = table.scorer(queries, metric)
     assert scorer.operands is not scorer.traversal
-    rounded = schemes.from_config("int8").fit(queries).lookup(np.arange(6))
+    codes, scales = reference.quantise(queries, NARROW)
+    rounded = codes.astype(np.float32) * scales[:, None]
     expected = reference.distances(table.lookup(np.arange(300)), rounded, metric)
     walked = np.empty((6, 300), np.float32)
     type(scorer)(300, 6, scorer.traversal, scorer.traversal).scan(0, 300, walked)
