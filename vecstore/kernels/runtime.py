@@ -1,7 +1,7 @@
 """What code that Numba compiled expects of Numba's runtime, so that it runs in a process without Numba.
 
-That is little: memory for the arrays that kernels make, and the strides of arrays that they reshape. References are
-counted by code that Numba adds to each kernel. Names and forms are Numba's.
+That is little: memory for the arrays that kernels make, the count of references to them, and the strides of arrays that
+they reshape. Names and forms are Numba's.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def emit_runtime(module: ir.Module) -> None:
         _POINTER,
         lambda builder, destructor: (_WORD(_ALIGNMENT), builder.ptrtoint(destructor, _WORD)),
     )
-    _emit_end(module, free)
+    _emit_counts(module, _emit_end(module, free))
     _emit_reshape(module)
 
 
@@ -88,8 +88,8 @@ def _emit_new(
     builder.ret(block)
 
 
-def _emit_end(module: ir.Module, free: Any) -> None:
-    """Emit what happens to a block that nobody refers to any more."""
+def _emit_end(module: ir.Module, free: Any) -> Any:
+    """Emit and give what happens to a block that nobody refers to any more."""
     function = ir.Function(module, ir.FunctionType(_NOTHING, [_POINTER]), "NRT_MemInfo_call_dtor")
     builder = ir.IRBuilder(function.append_basic_block())
     destructor, data, size = (
@@ -101,6 +101,29 @@ def _emit_end(module: ir.Module, free: Any) -> None:
         builder.call(call, [builder.inttoptr(data, _POINTER), size, ir.Constant(_POINTER, None)])
     builder.call(free, [function.args[0]])
     builder.ret_void()
+    return function
+
+
+def _emit_counts(module: ir.Module, end: Any) -> None:
+    """Emit how references to blocks come and go.
+
+    Numba adds its own to each kernel, which are replaced by these: those are never inlined, so that a walk calls them
+    hundreds of times for arguments that have no block, and count for several threads, where a block of a kernel is one
+    thread's.
+    """
+    for name, change in (("NRT_incref", 1), ("NRT_decref", -1)):
+        function = ir.Function(module, ir.FunctionType(_NOTHING, [_POINTER]), name)
+        builder = ir.IRBuilder(function.append_basic_block())
+        (block,) = function.args
+        with builder.if_then(cgutils.is_null(builder, block)):
+            builder.ret_void()
+        place = _place(builder, block, 0)
+        count = builder.add(builder.load(place), _WORD(change))
+        builder.store(count, place)
+        if change < 0:
+            with builder.if_then(builder.icmp_signed("==", count, _WORD(0)), likely=False):
+                builder.call(end, [block])
+        builder.ret_void()
 
 
 def _emit_reshape(module: ir.Module) -> None:
