@@ -21,6 +21,7 @@ import numpy as np
 
 from vecstore.kernels.compiling import Int, inlined, kernel
 from vecstore.kernels.distance import Operands, distance, prefetch
+from vecstore.kernels.intrinsics import count_below
 from vecstore.kernels.links import Lists, gap, prefetch_list, prefetch_place, shape_of
 from vecstore.kernels.topk import distance_of, pack
 from vecstore.types import F32, I32, I64, U64
@@ -32,6 +33,9 @@ MAX_ROWS = 2**31 - 1
 EXPANDED_TOGETHER = 4
 #: Rows between asking for a row and computing its distance; more crowd each other out of the nearest cache.
 ROWS_AHEAD = 4
+
+#: Entries of a pool that are compared with a key without bisecting them further.
+GLANCED_AT = 64
 
 #: Above the key of every row.
 NO_LIMIT = np.uint64(2**64 - 1)
@@ -224,13 +228,14 @@ def insert_sorted(pool: U64, size: Int, key: np.uint64) -> Int:
 
     Gives the place; the caller has made sure that the key belongs in the pool.
     """
-    low, high = np.uint64(0), np.uint64(size)
-    while low < high:
-        middle = (low + high) >> _ONE
+    first, last = np.int64(0), np.int64(size)
+    while last - first > GLANCED_AT:
+        middle = (first + last) >> 1
         if pool[middle] < key:
-            low = middle + _ONE
+            first = middle + 1
         else:
-            high = middle
+            last = middle
+    low = np.uint64(first + count_below(pool, first, last, np.int64(key)))
     # Unsigned places, because Numba lets signed ones count from the end, which keeps this from moving many at once.
     place = np.uint64(min(size, len(pool) - 1))
     while place > low:
