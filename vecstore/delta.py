@@ -138,7 +138,7 @@ class Delta:
         return self.vectors[rows]
 
     def ids(self, rows: I64) -> IdArray:
-        """Give the ids of ``rows``."""
+        """Give the ids of ``rows`` int64[...], in an array of that shape."""
         return self._ids[rows]
 
     def metadata(self, rows: I64, columns: dict[str, str]) -> pa.Table:

@@ -15,15 +15,14 @@ __all__ = ["hits", "hits_alone"]
 
 def hits_alone(view: View, rows: I64, distances: F32) -> Hits:
     """Turn the rows int64[1, k] of the only query and the only source, one for each place, into hits of ids."""
-    ids = view.sources[0].source.ids(rows[0])
-    return Hits(ids.reshape(rows.shape), distances, np.array([rows.shape[1]]))
+    return Hits(view.sources[0].source.ids(rows), distances, np.array([rows.shape[1]]))
 
 
 def hits(view: View, found: Found, columns: dict[str, str]) -> Hits:
     """Turn found rows into hits with ``columns`` (names and types) of metadata, fetched for the winners only."""
-    shape = found.rows.shape
     if not columns and len(view.sources) == 1 and found.is_full:
-        return Hits(view.sources[0].source.ids(found.rows.ravel()).reshape(shape), found.distances, found.counts)
+        return Hits(view.sources[0].source.ids(found.rows), found.distances, found.counts)
+    shape = found.rows.shape
     ids: IdArray = np.full(shape, "", object) if view.record.id_type == "string" else np.full(shape, -1, np.int64)
     tables, places = [], []
     for number, source in enumerate(view.sources):

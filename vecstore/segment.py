@@ -69,7 +69,7 @@ class RowSource(Protocol):
         ...
 
     def ids(self, rows: I64) -> IdArray:
-        """Give the ids of ``rows``."""
+        """Give the ids of ``rows`` int64[...], in an array of that shape."""
         ...
 
     def metadata(self, rows: I64, columns: dict[str, str]) -> pa.Table:
@@ -200,10 +200,10 @@ class Segment:
         return column.to_numpy() if pa.types.is_integer(column.type) else None
 
     def ids(self, rows: I64) -> IdArray:
-        """Give the ids of ``rows``."""
+        """Give the ids of ``rows`` int64[...], in an array of that shape."""
         if self._int_ids is not None:
             return self._int_ids[rows]
-        return ids_from_arrow(self._table.column("id").take(pa.array(rows)))
+        return ids_from_arrow(self._table.column("id").take(pa.array(rows.ravel()))).reshape(rows.shape)
 
     def metadata(self, rows: I64, columns: dict[str, str]) -> pa.Table:
         """Give ``columns`` of ``rows``; columns added to the collection later are null."""

@@ -17,15 +17,31 @@ ROUNDING = 2.0**-23
 
 
 @kernel
+def squared_length(matrix: F32, row: Int) -> np.float64:
+    """Give the squared length of a row in float64.
+
+    Every fourth number is added to the same sum: in one sum, each addition would wait for the last.
+    """
+    first = second = third = fourth = np.float64(0)
+    whole = matrix.shape[1] // 4 * 4
+    for column in range(0, whole, 4):
+        first += np.float64(matrix[row, column]) ** 2
+        second += np.float64(matrix[row, column + 1]) ** 2
+        third += np.float64(matrix[row, column + 2]) ** 2
+        fourth += np.float64(matrix[row, column + 3]) ** 2
+    for column in range(whole, matrix.shape[1]):
+        first += np.float64(matrix[row, column]) ** 2
+    return (first + second) + (third + fourth)
+
+
+@kernel
 def scale_to_unit(matrix: F32, out: F32) -> Int:
     """Write the rows of ``matrix`` float32[n, d] at length 1 into ``out``; give the first that has none, or -1.
 
-    Rows of zeros, and with numbers that are not finite, have no length. Lengths are summed in float64, in order.
+    Rows of zeros, and with numbers that are not finite, have no length.
     """
     for row in range(matrix.shape[0]):
-        total = np.float64(0)
-        for column in range(matrix.shape[1]):
-            total += np.float64(matrix[row, column]) * np.float64(matrix[row, column])
+        total = squared_length(matrix, row)
         if not 0 < total < np.inf:
             return np.int64(row)
         length = np.sqrt(total)
@@ -61,9 +77,9 @@ def unit_query(query: Any, dim: int) -> F32 | None:
     """
     if type(query) is not np.ndarray or query.dtype != np.float32 or query.shape not in ((dim,), (1, dim)):
         return None
-    view = query.reshape(1, dim)
-    if not view.flags.c_contiguous:
+    if not query.flags.c_contiguous:
         return None
-    view.setflags(write=False)
     scaled = np.empty((1, dim), np.float32)
-    return scaled if scale_to_unit(view, scaled) < 0 else None
+    # Whether the caller may write is not asked, although both kinds of array get code of their own: a view that may not
+    # be written takes as long to make as the query does to scale.
+    return scaled if scale_to_unit(query if query.ndim == 2 else query.reshape(1, dim), scaled) < 0 else None
