@@ -156,7 +156,7 @@ def unvisited(links: Links, row: Int, visited: U64, fresh: I32, count: Int) -> I
         safe = min(neighbour, outside)
         word = visited[safe >> _WORD]
         bit_of = _ONE << (safe & _BIT)
-        fresh[count] = safe
+        fresh[np.uint64(count)] = safe
         count += np.int64((word & bit_of) == 0)
         visited[safe >> _WORD] = word | bit_of
     return count
@@ -169,11 +169,11 @@ def measure(operands: Operands, query: Int, fresh: I32, count: Int, found: F32) 
     The rows lie anywhere in memory, so they are asked for some places ahead.
     """
     for place in range(min(count, ROWS_AHEAD)):
-        prefetch(operands, fresh[place])
+        prefetch(operands, np.uint32(fresh[place]))
     for place in range(count):
         if place + ROWS_AHEAD < count:
-            prefetch(operands, fresh[place + ROWS_AHEAD])
-        found[place] = distance(operands, query, fresh[place])
+            prefetch(operands, np.uint32(fresh[np.uint64(place + ROWS_AHEAD)]))
+        found[place] = distance(operands, query, np.uint32(fresh[place]))
 
 
 @kernel
@@ -296,12 +296,15 @@ def insert_met(
 
     Rows with keys from ``limit`` on do not.
     """
+    bar = limit if size < len(pool) else min(limit, pool[-1])
     for place in range(count):
         key = pack(scratch.found[place], np.int64(scratch.fresh[place]) << 1)
-        if key < limit and (size < len(pool) or key < pool[size - 1]):
+        if key < bar:
             cursor = min(cursor, insert_sorted(pool, size, key))
             size = min(size + 1, len(pool))
-            prefetch_list(links.lists, scratch.fresh[place])
+            if size == len(pool):
+                bar = min(limit, pool[-1])
+            prefetch_list(links.lists, np.uint32(scratch.fresh[place]))
     return size, cursor
 
 
