@@ -15,7 +15,7 @@ from vecstore.index.hnsw import Graph
 from vecstore.index.row_set import RowSet
 from vecstore.kernels.graph import Reach
 from vecstore.kernels.scoring import Scorer
-from vecstore.kernels.screening import is_screened
+from vecstore.kernels.screens import is_screened
 from vecstore.kernels.topk import count_found, nearest_rows
 from vecstore.preparing import search_prepared
 from vecstore.schemes.scorer import bounding, coarse, quick

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -9,12 +11,13 @@ from tests import reference
 from vecstore import schemes
 from vecstore.index import exact
 from vecstore.index.exact import exact_search
-from vecstore.kernels import screening, topk
+from vecstore.kernels import screening, screens, topk
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.intrinsics import LANES, panel_hits
 from vecstore.kernels.lengths import unit_rows
 from vecstore.kernels.loading import has_feature
-from vecstore.kernels.screening import PANEL_ROWS, screen_of, screen_rows, screen_span
+from vecstore.kernels.screening import PANEL_ROWS, screen_rows, screen_span
+from vecstore.kernels.screens import rounding_screen_of, screen_of
 from vecstore.schemes.scorer import coarse
 from vecstore.types import Metric
 
@@ -115,10 +118,12 @@ def check(name, rows, queries, metric, rng):
 def check_scorer(scorer, rng):
     chosen = rng.permutation(N_ROWS)[: N_ROWS // 2]
     every = np.arange(N_ROWS)
-    for asked in (None, every, chosen):
-        screen = screen_of(scorer.operands)
+    made = [screen for screen in (screen_of(scorer.operands), rounding_screen_of(scorer.operands)) if screen]
+    for screen, asked in itertools.product(made, (None, every, chosen)):
         if asked is None and not screening.is_direct(screen):
             continue
+        # A limit falls as nearer rows are found.
+        screen.limits[2, :N_QUERIES] = -np.inf
         found = offered(screen, scorer.operands, asked)
         expected = every_distance(scorer, every if asked is None else asked)
         np.testing.assert_array_equal(found[0], expected[0])
@@ -145,8 +150,8 @@ def test_every_row_has_one_turn(rng, n_rows):
 def test_search_takes_the_screen_for_many_queries(rng, monkeypatch):
     """And not for few, nor where there are few rows for each of the nearest; the answers are the same."""
     used = []
-    made = screening.screen_of
-    monkeypatch.setattr(screening, "screen_of", lambda operands: used.append(1) or made(operands))
+    made = screens.screen_of
+    monkeypatch.setattr(screens, "screen_of", lambda operands: used.append(1) or made(operands))
     rows = reference.clustered(rng, 2_000, 24)
     queries = reference.clustered(rng, 40, 24)
     table = schemes.from_config("int8").fit(rows)
@@ -157,6 +162,35 @@ def test_search_takes_the_screen_for_many_queries(rng, monkeypatch):
     assert len(used) == 1
     for place in (0, 1):
         np.testing.assert_array_equal(together[place], np.concatenate([one[place] for one in alone]))
+
+
+@pytest.mark.parametrize("outlier", [False, True])
+@pytest.mark.parametrize("chosen", [False, True])
+@pytest.mark.parametrize("metric", list(Metric))
+def test_many_queries_round_the_rows_first(rng, monkeypatch, metric, chosen, outlier):
+    """Where one number of a row is much larger than all others, rounding leaves too little, and floats go on."""
+    if not has_feature("avx512vnni"):
+        pytest.skip("this processor has no AVX-512 VNNI")
+    monkeypatch.setattr(exact, "_ROUNDED_QUERIES", 8)
+    monkeypatch.setattr(exact, "_CALL_ROWS", 512)
+    used = []
+    made = screens.screen_of
+    monkeypatch.setattr(screens, "screen_of", lambda operands: used.append(1) or made(operands))
+    rows = rng.standard_normal((6_000, 64), dtype=np.float32)
+    if outlier:
+        rows[:, 5] += 3_000
+    queries = rows[:17] + np.float32(0.01) * rng.standard_normal((17, 64), dtype=np.float32)
+    if metric is Metric.COSINE:
+        rows, queries = unit_rows(rows), unit_rows(queries)
+    scorer = schemes.from_config("full").fit(rows).scorer(queries, metric)
+    asked = rng.permutation(6_000)[:5_000] if chosen else 6_000
+    found = exact_search(scorer, 17, asked, 10)
+    assert len(used) == outlier
+    every = np.arange(6_000) if not chosen else asked
+    distances = np.empty((17, len(every)), np.float32)
+    scorer.gather(every, distances)
+    for mine, theirs in zip(found, reference.nearest(distances, 10, every), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize("name", ["full", "int8"])
@@ -171,7 +205,7 @@ def test_a_screen_that_lets_all_rows_pass_is_given_up(rng, monkeypatch, name, ch
     asked = rng.permutation(3_000) if chosen else 3_000
     heaps = topk.new_heaps(9, 10)
     kept = frozen(asked) if chosen else None
-    assert exact._screen_all(screen_of(scorer.operands), scorer.operands, 3_000, kept, heaps) <= 1_024
+    assert exact._screen_all(screen_of(scorer.operands), scorer.operands, 0, 3_000, kept, heaps, 0.25) <= 1_024
     found = np.empty((9, 3_000), np.float32)
     scorer.gather(np.arange(3_000), found)
     expected = reference.nearest(found, 10, np.arange(3_000))
@@ -214,7 +248,7 @@ def test_hits_are_what_the_formula_says(rng, dim, kind):
         pytest.skip("this processor has no AVX-512 VNNI")
     rows = rng.integers(-9, 10, (PANEL_ROWS + 3, dim)).astype(kind)
     queries = rng.integers(-9, 10, (2 * LANES, dim)).astype(kind)
-    panels = screening._float_panels(queries)
+    panels = screens._float_panels(queries)
     if kind is np.int8:
         padded = np.pad(queries, ((0, 0), (0, -dim % 4)))
         panels = np.ascontiguousarray(padded.reshape(2, LANES, -1, 4).transpose(0, 2, 1, 3)).view(np.uint8) ^ 128

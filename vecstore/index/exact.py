@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vecstore.errors import InvalidArgumentError
-from vecstore.kernels import distance, screening, topk
+from vecstore.kernels import distance, screening, screens, topk
 from vecstore.kernels.compiling import frozen
 from vecstore.kernels.distance import Operands
 from vecstore.kernels.lookup import first_outside
@@ -28,6 +28,9 @@ _MIN_FUSED_ROWS = 512
 _SCREENED_QUERIES = 6
 #: At least so many rows for each of the k nearest, or a screen lets too many pass.
 _SCREENED_SHARE = 50
+#: From so many queries on a screen that rounds the rows first takes less time, and what it lets pass may be so much.
+_ROUNDED_QUERIES = 96
+_USELESS_ROUNDED = 0.05
 #: Rows of a call of the screen's kernel.
 _CALL_ROWS = 4_096
 #: A screen that lets more than this share pass costs more than it saves: what passes is scored row by row.
@@ -71,13 +74,13 @@ def exact_search(scorer: Scorer, n_queries: int, rows: int | I64, k: int) -> tup
         raise InvalidArgumentError(f"rows: a table has at most {topk.MAX_ROWS}, got {total}", field="rows")
     heaps = topk.new_heaps(n_queries, k)
     operands = scorer.operands
-    screen = None
-    if operands is not None and n_queries >= _SCREENED_QUERIES and total >= max(PANEL_ROWS, _SCREENED_SHARE * k):
-        screen = screening.screen_of(operands)
     start = 0
-    # Scorers say what is wrong with rows that are not in the table.
-    if screen is not None and operands is not None and (kept is None or first_outside(kept, len(screen.rows)) < 0):
-        start = _screen_all(screen, operands, total, kept, heaps)
+    if operands is not None and n_queries >= _SCREENED_QUERIES and total >= max(PANEL_ROWS, _SCREENED_SHARE * k):
+        if n_queries >= _ROUNDED_QUERIES:
+            rounding = screens.rounding_screen_of(operands)
+            start = _screen_all(rounding, operands, start, total, kept, heaps, _USELESS_ROUNDED)
+        if start < total:
+            start = _screen_all(screens.screen_of(operands), operands, start, total, kept, heaps, _USELESS_SHARE)
     _score_all(scorer, n_queries, start, total, kept, heaps)
     return topk.drain(heaps)
 
@@ -103,15 +106,26 @@ def _search_parts(scorer: PartedScorer, n_queries: int, rows: int | I64, k: int)
     return topk.nearest_rows(np.concatenate(all_rows, axis=1), np.concatenate(all_distances, axis=1), k)
 
 
-def _screen_all(screen: Screen, operands: Operands, total: int, kept: I64 | None, heaps: U64) -> int:
-    """Offer to the heaps what a screen lets pass; give where it was of no more use, and rows are to be scored.
+def _screen_all(
+    screen: Screen | None,
+    operands: Operands,
+    start: int,
+    total: int,
+    kept: I64 | None,
+    heaps: U64,
+    useless: float,
+) -> int:
+    """Offer to the heaps what a screen lets pass, from the row ``start`` on; give up to where that was done.
 
-    Where rows are equally far from a query, none is sure not to be among its nearest.
+    It is given up where more than a share of ``useless`` passes: where rows are equally far from a query, none is sure
+    not to be among its nearest.
     """
+    # Scorers say what is wrong with rows that are not in the table.
+    if screen is None or (kept is not None and first_outside(kept, len(screen.rows)) >= 0):
+        return start
     direct = kept is None and screening.is_direct(screen)
     buffer = None if direct else screening.new_buffer(screen)
-    start = 0
-    while start < total:
+    while total - start >= PANEL_ROWS:
         stop = total if total - start < _CALL_ROWS + PANEL_ROWS else start + _CALL_ROWS
         if buffer is None:
             scored = screening.screen_span(screen, operands, start, stop, heaps)
@@ -119,10 +133,11 @@ def _screen_all(screen: Screen, operands: Operands, total: int, kept: I64 | None
             rows = frozen(np.arange(start, stop)) if kept is None else kept[start:stop]
             scored = screening.screen_rows(screen, operands, rows, buffer, heaps)
         # The first rows are all scored, whatever the screen.
-        if start >= _SETTLED_FACTOR * heaps.shape[1] and scored > _USELESS_SHARE * len(heaps) * (stop - start):
-            return stop
-        start = stop
-    return total
+        is_settled = start >= _SETTLED_FACTOR * heaps.shape[1]
+        offered, start = len(heaps) * (stop - start), stop
+        if is_settled and scored > useless * offered:
+            break
+    return start
 
 
 def _score_all(scorer: Scorer, n_queries: int, first: int, total: int, kept: I64 | None, heaps: U64) -> None:

@@ -1,13 +1,15 @@
 """The nearest rows of many queries: quick products say which rows can be among them, and only those are scored.
 
 A screen has the queries in panels of sixteen side by side, so that one row meets sixteen queries in a register. Its
-products are summed in any order, and for int8 rows with rounded queries; how far they can be from the distances that
-the operands compute is bounded, and whatever may be among the k nearest within that bound is scored with the operands.
-So answers have the bits that scoring every row would give, whatever the processor.
+products are summed in any order, and for int8 rows with rounded queries (where queries are many, float32 rows are
+rounded as well, a block at a time); how far they can be from the distances that the operands compute is bounded, and
+whatever may be among the k nearest within that bound is scored with the operands. So answers have the bits that scoring
+every row would give, whatever the processor. Screens are made in :mod:`vecstore.kernels.screens`.
 
 The bound of a product p of d numbers: with u = 2^-24, sums of d products in any order are within g(d) |q| |x| of the
 true one, g(d) = d u / (1 - d u) (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 3.1); a
-query q' instead of q adds |q - q'| |x|. A squared distance is |q|^2 + |x|^2 - 2 p.
+query q' instead of q adds |q - q'| |x|, and a row x' instead of x adds |q'| |x - x'|. A squared distance is
+|q|^2 + |x|^2 - 2 p.
 """
 
 from __future__ import annotations
@@ -16,9 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecstore.kernels import quantise
-from vecstore.kernels.compiling import Int, frozen, kernel, overload
-from vecstore.kernels.distance import Operands, Shifted, distance
+from vecstore.kernels.compiling import Int, kernel, overload
+from vecstore.kernels.distance import Operands, distance
 from vecstore.kernels.intrinsics import (
     LANES,
     PANEL_ROWS,
@@ -27,24 +28,22 @@ from vecstore.kernels.intrinsics import (
     decode_row,
     dot,
     panel_hits,
+    squared_distance,
 )
-from vecstore.kernels.loading import has_feature
-from vecstore.kernels.numbers import CodesDot, CodesL2, OffsetDot, OffsetL2, PlainDot, PlainL2, ScaledDot, ScaledL2
+from vecstore.kernels.quantise import LARGEST, quantise
 from vecstore.kernels.topk import FREE, distance_of, pack, replace_largest
 from vecstore.types import F32, F64, I8, I16, I32, I64, U8, U16, U32, U64
 
-__all__ = ["PANEL_ROWS", "Screen", "is_direct", "is_screened", "screen_of", "screen_rows", "screen_span"]
+__all__ = ["PANEL_ROWS", "Screen", "is_direct", "new_buffer", "screen_rows", "screen_span"]
 
 #: Bytes of rows that meet all panels before the next ones: half of a usual second-level cache at most.
 _BLOCK_BYTES = 1 << 18
 #: Half the distance from 1 to the next float32.
-_UNIT = 2.0**-24
+UNIT = 2.0**-24
 #: Computed lengths may be off by a millionth part of this and more; a bound may be as much too large.
-_LENGTHS = 1.001
+LENGTHS = 1.001
 #: Below such numbers squares lose digits; they count as if they were so large.
 _TINY = 1e-18
-#: Sums whose absolute values are not below it may overflow on the way.
-_LARGEST = 1e37
 
 
 class Screen(NamedTuple):
@@ -67,6 +66,8 @@ class Screen(NamedTuple):
         See above; and how much of a row's squared length may be too much.
     largest : float64
         Rows longer than this may overflow.
+    rounded : float64
+        Where rows are rounded: what rounding leaves of a row counts as so many times its length.
     """
 
     rows: F32 | U16 | I8 | I16
@@ -79,6 +80,7 @@ class Screen(NamedTuple):
     slack: float
     rounding: float
     largest: float
+    rounded: float
 
 
 class _Block(NamedTuple):
@@ -100,6 +102,11 @@ def _bring(rows: Any, row: Int, block: Any, place: Int) -> None:
     raise NotImplementedError("_bring() exists in compiled kernels only")
 
 
+def _bring_block(screen: Screen, buffer: Any, block: _Block) -> None:
+    """Bring the rows of a block into a buffer, and measure them; only compiled code may call it."""
+    raise NotImplementedError("_bring_block() exists in compiled kernels only")
+
+
 def _float_size(rows: Any, place: Any) -> Any:
     return dot(rows, place, rows, place), np.int32(0)
 
@@ -111,6 +118,14 @@ def _code_size(rows: Any, place: Any) -> Any:
         total += code
         square += code * code
     return np.float32(square), total
+
+
+@kernel
+def _code_sum(codes: I8, place: Int) -> np.int32:
+    total = np.int32(0)
+    for column in range(codes.shape[1]):
+        total += np.int32(codes[place, column])
+    return total
 
 
 def _copy(rows: Any, row: Any, block: Any, place: Any) -> Any:
@@ -138,7 +153,7 @@ def _limit(screen: Screen, query: Int, furthest: np.uint64) -> np.float32:
         return np.float32(-np.inf)
     farthest = np.float64(distance_of(furthest))
     limit = screen.constants[query] - screen.factors[query] * (screen.rate * farthest + screen.slack * abs(farthest))
-    return np.float32(limit - 2 * _UNIT * abs(limit))
+    return np.float32(limit - 2 * UNIT * abs(limit))
 
 
 @kernel
@@ -148,11 +163,50 @@ def _measure(screen: Screen, rows: Any, first: Int, block: _Block) -> None:
         square, total = _size(rows, first + place)
         scale = screen.scales[block.numbers[place]] if len(screen.scales) else np.float32(1)
         true_square = np.float64(square) * np.float64(scale) * np.float64(scale)
-        length = _LENGTHS * np.sqrt(true_square) + _TINY * rows.shape[1]
+        length = LENGTHS * np.sqrt(true_square) + _TINY * rows.shape[1]
         block.starts[place] = -128 * total
         block.lines[0, place] = scale
         block.lines[1, place] = true_square * (1 - screen.rounding)
         block.lines[2, place] = length if length < screen.largest else np.inf
+
+
+@kernel
+def _bring_as_stored(screen: Screen, buffer: Any, block: _Block) -> None:
+    """Bring rows as they are, or decoded."""
+    for place in range(len(block.numbers)):
+        _bring(screen.rows, block.numbers[place], buffer, place)
+    _measure(screen, buffer, 0, block)
+
+
+@kernel
+def _bring_rounded(screen: Screen, rows: F32, buffer: I8, block: _Block) -> None:
+    """Round float32 rows to int8."""
+    for place in range(len(block.numbers)):
+        row = block.numbers[place]
+        scales = block.lines[0, place : place + 1]
+        quantise(rows[row : row + 1], buffer[place : place + 1], scales, LARGEST)
+        square = np.float64(dot(rows, row, rows, row))
+        length = LENGTHS * np.sqrt(square) + _TINY * rows.shape[1]
+        # Each of the differences is rounded too, by less than a few parts of what its number is.
+        left = np.sqrt(np.float64(squared_distance(buffer, place, scales[0], rows, row))) + 4 * UNIT * length
+        reach = length + screen.rounded * (LENGTHS * left + _TINY * rows.shape[1])
+        block.starts[place] = -128 * _code_sum(buffer, place)
+        block.lines[1, place] = square * (1 - screen.rounding)
+        block.lines[2, place] = reach if length < screen.largest else np.inf
+
+
+def _as_stored(screen: Any, buffer: Any, block: Any) -> Any:
+    _bring_as_stored(screen, buffer, block)
+
+
+def _rounded(screen: Any, buffer: Any, block: Any) -> Any:
+    _bring_rounded(screen, screen.rows, buffer, block)
+
+
+@overload(_bring_block)
+def _choose_bring_block(screen: Any, buffer: Any, block: Any) -> Any:  # noqa: ARG001
+    rows = screen[Screen._fields.index("rows")]
+    return _rounded if (rows.dtype.name, buffer.dtype.name) == ("float32", "int8") else _as_stored
 
 
 @kernel
@@ -169,9 +223,8 @@ def _offer(screen: Screen, operands: Operands, query: Int, row: Int, heaps: U64)
 def _screen_block(screen: Screen, operands: Operands, rows: Any, first: Int, block: _Block, heaps: U64) -> int:
     """Offer the rows ``first`` and on of ``rows``, as many as the block's numbers, at least PANEL_ROWS.
 
-    Gives how many distances were computed.
+    They have been measured. Gives how many distances were computed.
     """
-    _measure(screen, rows, first, block)
     scored = 0
     count = len(block.numbers)
     one = np.uint32(1)
@@ -236,6 +289,7 @@ def screen_span(screen: Screen, operands: Operands, start: int, stop: int, heaps
         for place in range(count):
             numbers[place] = low + place
         part = _Block(numbers, block.starts, block.lines, block.masks)
+        _measure(screen, screen.rows, low, part)
         scored += _screen_block(screen, operands, screen.rows, low, part, heaps)
         low += count
     return scored
@@ -245,8 +299,8 @@ def screen_span(screen: Screen, operands: Operands, start: int, stop: int, heaps
 def screen_rows(screen: Screen, operands: Operands, rows: I64, buffer: F32 | I8, heaps: U64) -> int:
     """Offer ``rows`` int64[m], at least PANEL_ROWS of them, all inside the table, to the heaps.
 
-    They are brought into ``buffer`` (see :func:`new_buffer`) a block at a time, decoded where the screen wants floats.
-    Gives how many distances were computed.
+    They are brought into ``buffer`` (see :func:`new_buffer`) a block at a time, decoded where the screen wants floats,
+    rounded where it wants bytes. Gives how many distances were computed.
     """
     scored = 0
     size = _block_rows(screen)
@@ -257,8 +311,8 @@ def screen_rows(screen: Screen, operands: Operands, rows: I64, buffer: F32 | I8,
         numbers = block.numbers[:count]
         for place in range(count):
             numbers[place] = rows[low + place]
-            _bring(screen.rows, rows[low + place], buffer, place)
         part = _Block(numbers, block.starts, block.lines, block.masks)
+        _bring_block(screen, buffer, part)
         scored += _screen_block(screen, operands, buffer, 0, part, heaps)
         low += count
     return scored
@@ -273,135 +327,3 @@ def new_buffer(screen: Screen) -> F32 | I8:
 def is_direct(screen: Screen) -> bool:
     """Tell whether rows meet the panels as they are stored."""
     return screen.rows.dtype == (np.float32 if screen.panels.ndim == 3 else np.int8)
-
-
-def is_screened(operands: Operands | None) -> bool:
-    """Tell whether :func:`screen_of` gives a screen."""
-    inner = operands.inner if isinstance(operands, Shifted) else operands
-    offset = isinstance(inner, OffsetDot | OffsetL2)
-    return offset or isinstance(inner, PlainDot | PlainL2 | ScaledDot | ScaledL2 | CodesDot | CodesL2)
-
-
-def screen_of(operands: Operands | None) -> Screen | None:
-    """Give the screen for operands of rows of numbers; None for others."""
-    if isinstance(operands, Shifted):
-        return _shifted(screen_of(operands.inner), operands.offsets)
-    if isinstance(operands, OffsetDot | OffsetL2):
-        return _shifted(screen_of(_without_offsets(operands)), operands.offsets)
-    rows: F32 | U16 | I8 | I16
-    if isinstance(operands, PlainDot | PlainL2):
-        rows, scales = operands.rows, frozen(np.empty(0, np.float32))
-    elif isinstance(operands, ScaledDot | ScaledL2 | CodesDot | CodesL2):
-        rows, scales = operands.codes, operands.scales
-    else:
-        return None
-    bias = None if isinstance(operands, PlainL2 | ScaledL2 | CodesL2) else float(operands.bias)
-    asked = _asked(operands, rows.dtype == np.int8 and has_feature("avx512vnni"))
-    dim = rows.shape[1]
-    n_queries = len(asked.lengths)
-    exact = _sum_bound(dim // 64 + 16)
-    limits = np.zeros((3, len(asked.panels) * LANES), np.float32)
-    limits[0, :n_queries] = 0 if bias is not None else -0.5 / asked.units
-    limits[1, :n_queries] = _LENGTHS * asked.errors / asked.units
-    limits[2, :n_queries] = -np.inf
-    limits[2, n_queries:] = np.inf
-    constants = asked.lengths**2 / 2 if bias is None else np.full(n_queries, bias)
-    # What underflows on the way is far less.
-    constants -= (1e-12 * constants if bias is None else 0) + 1e-30 * dim * (1 + asked.lengths)
-    rounding = exact + 8 * _UNIT
-    if isinstance(operands, CodesL2):
-        # Squared lengths are computed apart, and what is small is the difference of three large numbers.
-        constants -= 4 * rounding * constants
-        rounding *= 4
-    return Screen(
-        rows,
-        scales,
-        asked.panels,
-        limits,
-        frozen(constants / asked.units),
-        frozen(1 / asked.units),
-        0.5 if bias is None else 1.0,
-        exact if bias is None else 4 * _UNIT,
-        rounding,
-        _LARGEST / max(float(asked.lengths.max(initial=0)), 1e-30),
-    )
-
-
-class _Asked(NamedTuple):
-    """Queries in panels of ``units`` each, their lengths, and how much a product with a row of length 1 may be off."""
-
-    panels: F32 | U8
-    units: F64
-    lengths: F64
-    errors: F64
-
-
-def _asked(operands: Any, rounds: bool) -> _Asked:
-    """Put queries into panels; of bytes where ``rounds`` says that the processor multiplies them."""
-    queries = operands.queries
-    dim = queries.shape[1]
-    exact = _sum_bound(dim // 64 + 16)
-    lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
-    if isinstance(operands, CodesDot | CodesL2):
-        units = operands.query_scales.astype(np.float64)
-        lengths = lengths * units
-        units[units == 0] = 1
-        # Sums of integers are exact, as long as no float32 takes part.
-        panels = _byte_panels(queries) if rounds else _float_panels(queries.astype(np.float32))
-        return _Asked(panels, units, lengths, (16 * _UNIT + (0 if rounds else _sum_bound(dim + 16))) * lengths)
-    if rounds:
-        panels, units, errors = _code_panels(queries)
-        return _Asked(panels, units, lengths, errors + (exact + 8 * _UNIT) * lengths)
-    return _Asked(_float_panels(queries), np.ones(len(queries)), lengths, (exact + _sum_bound(dim + 16)) * lengths)
-
-
-def _without_offsets(operands: OffsetDot | OffsetL2) -> Operands:
-    """Give operands for the same distances less the queries' offsets."""
-    rows: Any = operands.rows
-    queries, none = operands.queries, np.float32(0)
-    squared = isinstance(operands, OffsetL2)
-    if rows.dtype == np.float32:
-        return PlainL2(rows, queries) if squared else PlainDot(rows, queries, none)
-    scales = frozen(np.full(len(rows), operands.scale, np.float32))
-    return ScaledL2(rows, scales, queries) if squared else ScaledDot(rows, scales, queries, none)
-
-
-def _shifted(screen: Screen | None, offsets: F32) -> Screen | None:
-    """Give the screen for distances D + offset, rounded: D is within so much of what is left without the offset."""
-    if screen is None:
-        return None
-    slack = screen.slack + 4 * _UNIT
-    wide = offsets.astype(np.float64)
-    constants = screen.constants + screen.factors * (screen.rate * wide - slack * np.abs(wide))
-    return screen._replace(constants=frozen(constants), slack=slack)
-
-
-def _sum_bound(count: int) -> float:
-    """Give g(count): how much a sum of so many products may be off, over the sum of their sizes."""
-    return count * _UNIT / (1 - count * _UNIT)
-
-
-def _float_panels(queries: F32) -> F32:
-    padded = _padded(queries, 1)
-    return frozen(padded.reshape(-1, LANES, queries.shape[1]).transpose(0, 2, 1))
-
-
-def _code_panels(queries: F32) -> tuple[U8, F64, F64]:
-    """Round queries to int8; give the panels, the scales, and the lengths of what rounding left."""
-    codes, scales = np.empty(queries.shape, np.int8), np.empty(len(queries), np.float32)
-    quantise.quantise(queries, codes, scales, quantise.LARGEST)
-    units = scales.astype(np.float64)
-    left = np.linalg.norm(queries - units[:, None] * codes, axis=1)
-    units[units == 0] = 1
-    return _byte_panels(codes), units, left
-
-
-def _byte_panels(codes: I8) -> U8:
-    padded = _padded(codes, 4)
-    panels = padded.reshape(-1, LANES, padded.shape[1] // 4, 4).transpose(0, 2, 1, 3)
-    return frozen(np.ascontiguousarray(panels).view(np.uint8) ^ np.uint8(128))
-
-
-def _padded(matrix: Any, columns: int) -> Any:
-    """Fill up to a multiple of sixteen rows and of so many columns with zeros."""
-    return np.pad(matrix, ((0, -len(matrix) % LANES), (0, -matrix.shape[1] % columns)))
