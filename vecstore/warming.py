@@ -19,6 +19,7 @@ from vecstore.errors import InvalidArgumentError
 from vecstore.index.bounded import refine_within
 from vecstore.index.exact import exact_search
 from vecstore.kernels import code_cache
+from vecstore.kernels.compiling import frozen
 from vecstore.kernels.scoring import Scorer
 from vecstore.schemes.base import Scheme, TableShape
 from vecstore.schemes.scorer import bounding, coarse, quick
@@ -31,6 +32,8 @@ _ROWS, _DIM = 4_000, 32
 _EF, _K = 10, 5
 #: For schemes that need one; the smallest that all of them can be planned for.
 _BUDGET = 0.5
+#: Queries of a call: one alone, few, and so many that rows are passed over by a screen, and rounded for it.
+_CALLS = (1, 2, 128)
 #: A filter that keeps so many rows that the graph is walked, and one that is scanned.
 _FILTERS = ("part < 3900", "part < 100")
 
@@ -157,11 +160,11 @@ def _try(name: str, metric: Metric) -> None:
             "docs", dim=_DIM, metric=metric, scheme=scheme.to_dict(), index=HnswConfig(min_rows=_ROWS)
         )
         docs.insert(np.arange(_ROWS), rows, {"part": np.arange(_ROWS)})
-        _search(docs, rows[:2])
+        _search(docs, rows)
         docs.flush()
-        _search(docs, rows[:2])
+        _search(docs, rows)
         docs.optimize()
-        _search(docs, rows[:2])
+        _search(docs, rows)
         docs.get([1])
     walked = scheme.for_walks()
     for form in [scheme] if walked == scheme else [scheme, walked]:
@@ -180,10 +183,12 @@ def _score(scorer: Scorer) -> None:
     refine_within(candidates, np.zeros((2, _K), np.float32), scorer, _K)
 
 
-def _search(docs: Collection, queries: F32) -> None:
-    for where in (None, *_FILTERS):
-        for exact in (False, True):
-            docs.search(queries, _K, ef=_EF, where=where, exact=exact)
+def _search(docs: Collection, rows: F32) -> None:
+    """Search in all ways; queries may be written to, as a program's, or not, as those that come through a server."""
+    for queries in (*(rows[:count] for count in _CALLS), frozen(rows[:1])):
+        for where in (None, *_FILTERS):
+            for exact in (False, True):
+                docs.search(queries, _K, ef=_EF, where=where, exact=exact)
 
 
 def _scorers(scorer: Scorer) -> Iterator[Scorer]:

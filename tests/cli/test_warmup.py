@@ -32,6 +32,10 @@ with vecstore.open(sys.argv[1]) as db:
     docs.search(rows[0], exact=True)
     for _ in range(2):
         docs.search(rows[0])
+    docs.search(rows[:200])
+    docs.search(rows[:200], exact=True)
+    rows.setflags(write=False)
+    docs.search(rows[0])
 kernels = [k for name, m in sys.modules.items() if name.startswith("vecstore") for k in vars(m).values()]
 print([k.name for k in kernels if isinstance(k, Kernel) and k.compiled])
 """
