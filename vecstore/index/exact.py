@@ -28,13 +28,14 @@ _MIN_FUSED_ROWS = 512
 _SCREENED_QUERIES = 6
 #: At least so many rows for each of the k nearest, or a screen lets too many pass.
 _SCREENED_SHARE = 50
-#: From so many queries on a screen that rounds the rows first takes less time, and what it lets pass may be so much.
+#: From so many queries on a screen that rounds the rows first takes less time.
 _ROUNDED_QUERIES = 96
-_USELESS_ROUNDED = 0.05
 #: Rows of a call of the screen's kernel.
 _CALL_ROWS = 4_096
 #: A screen that lets more than this share pass costs more than it saves: what passes is scored row by row.
 _USELESS_SHARE = 0.25
+#: The same for a screen that rounds rows, after which another goes on.
+_USELESS_ROUNDED = 0.05
 #: Rows before that is looked at, as a multiple of k.
 _SETTLED_FACTOR = 16
 

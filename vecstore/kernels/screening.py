@@ -102,8 +102,8 @@ def _bring(rows: Any, row: Int, block: Any, place: Int) -> None:
     raise NotImplementedError("_bring() exists in compiled kernels only")
 
 
-def _bring_block(screen: Screen, buffer: Any, block: _Block) -> None:
-    """Bring the rows of a block into a buffer, and measure them; only compiled code may call it."""
+def _bring_block(screen: Screen, rows: Any, buffer: Any, block: _Block) -> None:
+    """Bring the screen's rows of a block into a buffer, and measure them; only compiled code may call it."""
     raise NotImplementedError("_bring_block() exists in compiled kernels only")
 
 
@@ -170,17 +170,13 @@ def _measure(screen: Screen, rows: Any, first: Int, block: _Block) -> None:
         block.lines[2, place] = length if length < screen.largest else np.inf
 
 
-@kernel
-def _bring_as_stored(screen: Screen, buffer: Any, block: _Block) -> None:
-    """Bring rows as they are, or decoded."""
+def _as_stored(screen: Any, rows: Any, buffer: Any, block: Any) -> Any:
     for place in range(len(block.numbers)):
-        _bring(screen.rows, block.numbers[place], buffer, place)
+        _bring(rows, block.numbers[place], buffer, place)
     _measure(screen, buffer, 0, block)
 
 
-@kernel
-def _bring_rounded(screen: Screen, rows: F32, buffer: I8, block: _Block) -> None:
-    """Round float32 rows to int8."""
+def _rounded(screen: Any, rows: Any, buffer: Any, block: Any) -> Any:
     for place in range(len(block.numbers)):
         row = block.numbers[place]
         scales = block.lines[0, place : place + 1]
@@ -195,17 +191,8 @@ def _bring_rounded(screen: Screen, rows: F32, buffer: I8, block: _Block) -> None
         block.lines[2, place] = reach if length < screen.largest else np.inf
 
 
-def _as_stored(screen: Any, buffer: Any, block: Any) -> Any:
-    _bring_as_stored(screen, buffer, block)
-
-
-def _rounded(screen: Any, buffer: Any, block: Any) -> Any:
-    _bring_rounded(screen, screen.rows, buffer, block)
-
-
 @overload(_bring_block)
-def _choose_bring_block(screen: Any, buffer: Any, block: Any) -> Any:  # noqa: ARG001
-    rows = screen[Screen._fields.index("rows")]
+def _choose_bring_block(screen: Any, rows: Any, buffer: Any, block: Any) -> Any:  # noqa: ARG001
     return _rounded if (rows.dtype.name, buffer.dtype.name) == ("float32", "int8") else _as_stored
 
 
@@ -312,7 +299,7 @@ def screen_rows(screen: Screen, operands: Operands, rows: I64, buffer: F32 | I8,
         for place in range(count):
             numbers[place] = rows[low + place]
         part = _Block(numbers, block.starts, block.lines, block.masks)
-        _bring_block(screen, buffer, part)
+        _bring_block(screen, screen.rows, buffer, part)
         scored += _screen_block(screen, operands, buffer, 0, part, heaps)
         low += count
     return scored

@@ -5,6 +5,7 @@ What a screen does with rows is in :mod:`vecstore.kernels.screening`, and so are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,16 +35,37 @@ def is_screened(operands: Operands | None) -> bool:
     return offset or isinstance(inner, PlainDot | PlainL2 | ScaledDot | ScaledL2 | CodesDot | CodesL2)
 
 
+def screen_of(operands: Operands | None) -> Screen | None:
+    """Give the screen for operands of rows of numbers; None for others."""
+    return _behind_offsets(_screen_as_stored, operands)
+
+
 def rounding_screen_of(operands: Operands | None) -> Screen | None:
     """Give a screen that rounds float32 rows to int8 and multiplies bytes, for many queries.
 
     It takes less time than :func:`screen_of` for each query, and some for each row; it lets more pass. None where rows
     are not float32, or where the processor cannot multiply 64 bytes at once.
     """
+    return _behind_offsets(_screen_that_rounds, operands)
+
+
+def _behind_offsets(make: Callable[[Any], Screen | None], operands: Operands | None) -> Screen | None:
+    """Give the screen that ``make`` gives for operands without the queries' offsets, with them."""
     if isinstance(operands, Shifted):
-        return _shifted(rounding_screen_of(operands.inner), operands.offsets)
+        return _shifted(_behind_offsets(make, operands.inner), operands.offsets)
     if isinstance(operands, OffsetDot | OffsetL2):
-        return _shifted(rounding_screen_of(_without_offsets(operands)), operands.offsets)
+        return _shifted(make(_without_offsets(operands)), operands.offsets)
+    return make(operands)
+
+
+def _screen_as_stored(operands: Any) -> Screen | None:
+    if not isinstance(operands, PlainDot | PlainL2 | ScaledDot | ScaledL2 | CodesDot | CodesL2):
+        return None
+    rounds = not isinstance(operands, PlainDot | PlainL2) and operands.codes.dtype == np.int8
+    return _screen(operands, _asked(operands, rounds=rounds and has_feature("avx512vnni")))
+
+
+def _screen_that_rounds(operands: Any) -> Screen | None:
     if not isinstance(operands, PlainDot | PlainL2) or operands.rows.dtype != np.float32:
         return None
     if not has_feature("avx512vnni"):
@@ -53,18 +75,6 @@ def rounding_screen_of(operands: Operands | None) -> Screen | None:
     # For each unit of what rounding leaves of a row, a product is off by the length of the rounded query.
     rounded = np.divide(asked.lengths + errors, errors, out=np.zeros_like(errors), where=errors > 0)
     return _screen(operands, asked._replace(errors=errors), rounded=float(rounded.max(initial=0)))
-
-
-def screen_of(operands: Operands | None) -> Screen | None:
-    """Give the screen for operands of rows of numbers; None for others."""
-    if isinstance(operands, Shifted):
-        return _shifted(screen_of(operands.inner), operands.offsets)
-    if isinstance(operands, OffsetDot | OffsetL2):
-        return _shifted(screen_of(_without_offsets(operands)), operands.offsets)
-    if not isinstance(operands, PlainDot | PlainL2 | ScaledDot | ScaledL2 | CodesDot | CodesL2):
-        return None
-    rounds = not isinstance(operands, PlainDot | PlainL2) and operands.codes.dtype == np.int8
-    return _screen(operands, _asked(operands, rounds=rounds and has_feature("avx512vnni")))
 
 
 def _screen(operands: Any, asked: _Asked, *, rounded: float = 0.0) -> Screen:
